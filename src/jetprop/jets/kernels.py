@@ -1,0 +1,266 @@
+"""The heavy elementwise work: pairs of pure functions, forward and explicit adjoint, compiled where that pays.
+
+Every kernel takes whole row tensors `[R, …]` and is one custom autograd function with one exact adjoint. Only the
+kernel's input is saved. Under `create_graph` the adjoint runs as ordinary differentiable operations, so that any
+number of further derivatives is right.
+
+Compilation: a kernel is compiled (once for each rule, basis and dtype; a few seconds) when it first meets
+`COMPILE_FROM` elements, if a compiler is there; smaller calls and machines without a compiler run the same functions
+eagerly. Inside a caller's own `torch.compile` the plain functions are traced instead.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import time
+import types
+import warnings
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from jetprop.jets.algebra import compose, compose_adjoint, composition, product, product_adjoint
+from jetprop.jets.basis import Basis
+
+__all__ = ["Tower", "add_to_value", "apply_tower", "compilation", "compile_kernels", "multiply"]
+
+Tower = Callable[[Tensor, int], "list[Tensor | None]"]
+"""`tower(z, order)` returns [f(z), f'(z), …, f⁽ᵒʳᵈᵉʳ⁾(z)], None standing for a derivative that vanishes identically."""
+
+COMPILE_FROM = 1 << 17
+"""Elements (all rows together) from which a kernel is compiled; below it, launching costs more than the arithmetic."""
+
+log = logging.getLogger("jetprop")
+
+_mode: Literal["auto", "never"] = "never" if os.environ.get("JETPROP_COMPILE") == "0" else "auto"
+_compiled: dict[tuple, Callable[..., Tensor]] = {}
+_seconds: dict[str, float] = {}
+_fallback: str | None = None
+
+
+def compile_kernels(mode: Literal["auto", "never"]) -> None:
+    """Choose whether kernels may be compiled: "auto" (the default; large calls only) or "never".
+
+    The environment variable `JETPROP_COMPILE=0` sets "never" from outside.
+
+    Raises:
+        ValueError: another mode.
+    """
+    global _mode
+    if mode not in ("auto", "never"):
+        raise ValueError(f'kernels are compiled "auto" or "never", got {mode!r}')
+    _mode = mode
+
+
+def compilation() -> dict[str, Any]:
+    """What was compiled, for the record of a run: mode, first-call seconds of each kernel, reason for eager if any."""
+    return {"mode": _mode, "kernels": dict(_seconds), "eager_because": _fallback}
+
+
+def _run(key: tuple, name: str, function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
+    """Call the compiled form of `function` where that pays, else the function itself."""
+    first = tensors[0]
+    if (
+        _mode == "never"
+        or _fallback is not None
+        or first.numel() < COMPILE_FROM
+        or torch.compiler.is_compiling()
+        or type(first) is not Tensor
+        or torch._C._are_functorch_transforms_active()
+    ):
+        return function(*tensors)
+    key = (*key, first.dtype, first.device.type)
+    compiled = _compiled.get(key)
+    if compiled is None:
+        compiled = _compile(key, name, function, first)
+        if compiled is None:
+            return function(*tensors)
+    flat = [t.reshape(t.shape[0], -1).contiguous() for t in tensors]
+    if name in _seconds:
+        return compiled(*flat).view(first.shape)
+    log.info("compiling %s (once, some seconds) …", name)
+    start = time.perf_counter()
+    try:
+        out = compiled(*flat).view(first.shape)
+    except Exception as error:  # noqa: BLE001 - whatever a compiler raises, the eager function is right
+        _give_up(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+        return function(*tensors)
+    _seconds[name] = round(time.perf_counter() - start, 2)
+    log.info("compiled %s in %.1f s", name, _seconds[name])
+    return out
+
+
+def _compile(key: tuple, name: str, function: Callable[..., Tensor], example: Tensor) -> Callable[..., Tensor] | None:
+    if not _compiler_present(example.device.type):
+        _give_up(f"no compiler for {example.device.type} found (a C++ compiler, e.g. g++; Triton on CUDA)")
+        return None
+    # Dynamo limits recompilations by code object: each kernel gets one of its own.
+    own = types.FunctionType(
+        function.__code__.replace(co_name=name.replace(" ", "_")), function.__globals__, name, None, function.__closure__
+    )
+    # The key fixes all that guards would check (`_run` passes contiguous [R, N] tensors of one dtype and device), and
+    # checking the tables of a basis would cost more than the kernel.
+    options = {"max_pointwise_cat_inputs": 1, "guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
+    _compiled[key] = torch.compile(own, dynamic=True, fullgraph=True, options=options)
+    return _compiled[key]
+
+
+@lru_cache(maxsize=None)
+def _compiler_present(device: str) -> bool:
+    if device == "cuda":
+        from torch.utils._triton import has_triton
+
+        return has_triton()
+    return any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "g++", "clang++", "c++", "cl"))
+
+
+def _give_up(reason: str) -> None:
+    global _fallback
+    _fallback = reason
+    warnings.warn(f"jetprop runs its kernels eagerly (slower, same results): {reason}", RuntimeWarning, stacklevel=4)
+
+
+# ---- elementwise functions ------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=None)
+def _tower_pair(tower: Tower, basis: Basis) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]:
+    formula, order = composition(basis), basis.order
+
+    def forward(z: Tensor) -> Tensor:
+        rows = z.unbind(0)
+        return _stacked(compose(formula, tower(rows[0], order), rows), rows[0])
+
+    def adjoint(z: Tensor, g: Tensor) -> Tensor:
+        rows = z.unbind(0)
+        return _stacked(compose_adjoint(formula, tower(rows[0], order + 1), rows, g.unbind(0)), rows[0])
+
+    return forward, adjoint
+
+
+def _stacked(rows: Sequence[Tensor | None], like: Tensor) -> Tensor:
+    return torch.stack([torch.zeros_like(like) if row is None else row for row in rows])
+
+
+class _Elementwise(Function):
+    """y = f(z) for a jet z, `[R, …]` to `[R, …]`."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, tower: Tower, basis: Basis, name: str) -> Tensor:  # noqa: ANN401
+        ctx.tower, ctx.basis, ctx.name = tower, basis, name
+        ctx.save_for_backward(z)
+        return _run((tower, basis, "forward"), f"{name} forward, {len(basis)} rows", _tower_pair(tower, basis)[0], z)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple:  # noqa: ANN401
+        (z,) = ctx.saved_tensors
+        adjoint = _tower_pair(ctx.tower, ctx.basis)[1]
+        if torch.is_grad_enabled():
+            return adjoint(z, g), None, None, None
+        return _run((ctx.tower, ctx.basis, "adjoint"), f"{ctx.name} adjoint, {len(ctx.basis)} rows", adjoint, z, g), None, None, None
+
+
+def apply_tower(rows: Tensor, tower: Tower, basis: Basis, name: str) -> Tensor:
+    """f applied to a jet, given by its derivative tower.
+
+    Args:
+        rows: `[R, …]`.
+        tower: hashable (the same object for the same function), made of differentiable operations.
+        basis: R rows.
+        name: how the kernel is called in logs and records.
+    """
+    return _Elementwise.apply(rows, tower, basis, name)
+
+
+# ---- products -------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=None)
+def _product_pair(basis: Basis) -> tuple[Callable[[Tensor, Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]:
+    def forward(u: Tensor, v: Tensor) -> Tensor:
+        return torch.stack(product(basis, u.unbind(0), v.unbind(0)))
+
+    def adjoint(g: Tensor, v: Tensor) -> Tensor:
+        return torch.stack(product_adjoint(basis, g.unbind(0), v.unbind(0)))
+
+    return forward, adjoint
+
+
+class _Product(Function):
+    """The product of two jets of one shape, by the Leibniz rule."""
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, v: Tensor, basis: Basis) -> Tensor:  # noqa: ANN401
+        ctx.basis = basis
+        ctx.save_for_backward(u, v)
+        return _run((basis, "product"), f"product forward, {len(basis)} rows", _product_pair(basis)[0], u, v)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple:  # noqa: ANN401
+        u, v = ctx.saved_tensors
+        return _Pullback.apply(g, v, ctx.basis), _Pullback.apply(g, u, ctx.basis), None
+
+
+class _Pullback(Function):
+    """ū_s = Σ c^r_st g_r v_t, the adjoint of the product; bilinear itself."""
+
+    @staticmethod
+    def forward(ctx: Any, g: Tensor, v: Tensor, basis: Basis) -> Tensor:  # noqa: ANN401
+        ctx.basis = basis
+        ctx.save_for_backward(g, v)
+        return _run((basis, "pullback"), f"product adjoint, {len(basis)} rows", _product_pair(basis)[1], g, v)
+
+    @staticmethod
+    def backward(ctx: Any, h: Tensor) -> tuple:  # noqa: ANN401
+        g, v = ctx.saved_tensors
+        # <h, pullback(g, v)> = <product(h, v), g> = <pullback(g, h), v>
+        return _Product.apply(h, v, ctx.basis), _Pullback.apply(g, h, ctx.basis), None
+
+
+def multiply(u: Tensor, v: Tensor, basis: Basis) -> Tensor:
+    """The rows of a product of two jets of the same value shape, `[R, …]` each."""
+    return _Product.apply(u, v, basis)
+
+
+# ---- constants ------------------------------------------------------------------------------------------------------
+
+
+class _AddToHead(Function):
+    """Add a tensor to the first entries along axis 0: a bias touches the value row, and no other.
+
+    In place where autograd need not be told of it as a view; a compiler gets the pure form and fuses it.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, c: Tensor, count: int, in_place: bool) -> Tensor:  # noqa: ANN401
+        ctx.count, ctx.shape, ctx.dtype = count, c.shape, c.dtype
+        if in_place:
+            ctx.mark_dirty(rows)
+        else:
+            rows = rows.clone()
+        rows[:count].add_(c)
+        return rows
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple:  # noqa: ANN401
+        needed = g[: ctx.count].sum_to_size(ctx.shape).to(ctx.dtype) if ctx.needs_input_grad[1] else None
+        return g, needed, None, None
+
+
+def add_to_value(rows: Tensor, c: Tensor, count: int = 1, fresh: bool = False) -> Tensor:
+    """Rows with `c` added to the first `count` of them.
+
+    Args:
+        rows: `[R, …]`, or rows and batch flattened into one axis.
+        c: broadcastable to `rows[:count]`.
+        count: 1, or the batch size if rows and batch are flattened.
+        fresh: whether `rows` was made just now, is nobody else's and no view: then it is written in place.
+    """
+    in_place = fresh and not torch.compiler.is_compiling() and not torch._C._are_functorch_transforms_active()
+    return _AddToHead.apply(rows, c, count, in_place)

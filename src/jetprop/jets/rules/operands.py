@@ -1,0 +1,79 @@
+"""What several rules need of their operands: one basis for all, axes counted on the value, autocast."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from jetprop.jets.basis import Basis
+from jetprop.jets.jet import Jet
+
+__all__ = ["aligned", "autocast_to", "axes", "axis", "common_basis", "is_jet", "jet_of", "lifted"]
+
+
+def is_jet(x: object) -> bool:
+    """Whether this is a jet."""
+    return isinstance(x, Jet)
+
+
+def common_basis(*operands: Any) -> Basis:  # noqa: ANN401
+    """The basis of all jets among the operands.
+
+    Raises:
+        ValueError: they differ; what one lacks is unknown, not zero.
+    """
+    bases = [x.basis for x in operands if isinstance(x, Jet)]
+    for other in bases[1:]:
+        if other is not bases[0] and other != bases[0]:
+            raise ValueError(
+                f"jets over different bases met: {bases[0]!r} and {other!r}; rows that one of them lacks are unknown, not "
+                f"zero. Seed both over one basis (`|` joins two), or drop rows with .truncated(order)"
+            )
+    return bases[0]
+
+
+def axis(dim: int, ndim: int) -> int:
+    """The axis of the rows that belongs to axis `dim` of a value with `ndim` axes."""
+    if not -max(ndim, 1) <= dim < max(ndim, 1):
+        raise IndexError(f"dimension {dim} is out of range for a jet whose value has {ndim} axes")
+    return dim % max(ndim, 1) + 1
+
+
+def axes(dims: int | tuple[int, ...] | list[int] | None, ndim: int) -> list[int]:
+    """The axes of the rows that belong to `dims` of the value; None or () means all of them."""
+    if dims is None or (not isinstance(dims, int) and len(dims) == 0):
+        return list(range(1, ndim + 1))
+    if isinstance(dims, int):
+        dims = (dims,)
+    return [axis(d, ndim) for d in dims]
+
+
+def aligned(rows: Tensor, ndim: int) -> Tensor:
+    """Rows whose value is given leading axes of length 1 until it has `ndim`, so that it broadcasts as the value would."""
+    missing = ndim - (rows.dim() - 1)
+    return rows if missing <= 0 else rows.reshape(rows.shape[0], *[1] * missing, *rows.shape[1:])
+
+
+def jet_of(x: Jet | Tensor | float, like: Jet) -> Jet:
+    """The operand as a jet over the basis of another: constants get zero rows."""
+    if isinstance(x, Jet):
+        return x
+    value = torch.as_tensor(x, dtype=None if isinstance(x, Tensor) else like.dtype, device=like.device)
+    zeros = value.new_zeros(()).expand(len(like.basis) - 1, *value.shape)
+    return Jet._of(torch.cat([value.unsqueeze(0), zeros]), like.basis)
+
+
+def lifted(c: Tensor | float, basis: Basis, like: Tensor) -> Tensor:
+    """A constant as a plain tensor with the device and dtype of `like` if it was a number."""
+    return c if isinstance(c, Tensor) else torch.as_tensor(c, dtype=like.dtype, device=like.device)
+
+
+def autocast_to(*operands: Tensor) -> list[Tensor]:
+    """The operands in autocast's lower precision where autocast is on: what matrix products do to theirs."""
+    device = operands[0].device.type
+    if not torch.is_autocast_enabled(device):
+        return list(operands)
+    dtype = torch.get_autocast_dtype(device)
+    return [x.to(dtype) if x.is_floating_point() and x.dtype != torch.float64 else x for x in operands]
