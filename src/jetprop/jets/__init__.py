@@ -4,6 +4,7 @@ from jetprop.jets.basis import Basis, Index, Label, Term, Trace
 from jetprop.jets.dispatch import RULES, MissingRuleError, Rule, attach_methods, rule
 from jetprop.jets.jet import Jet
 from jetprop.jets.kernels import compilation, compile_kernels
+from jetprop.jets.memory import keep_freed_memory
 from jetprop.jets.rules.elementwise import KinkWarning, elementwise
 from jetprop.jets.rules.products import bilinear
 from jetprop.jets import rules as _rules  # noqa: F401 - registers every rule
@@ -28,6 +29,7 @@ __all__ = [
     "compile_kernels",
     "elementwise",
     "functional_call",
+    "keep_freed_memory",
     "push",
     "rule",
 ]

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from math import factorial
 
 from torch import Tensor
@@ -42,7 +42,7 @@ class Composition:
 
     Args:
         basis: the basis.
-        forward: `forward[r][k - 1]` holds P_rk as pairs (coefficient, rows multiplied); None where Horner's scheme runs.
+        forward: `forward[r][k - 1]` holds P_rk as pairs (coefficient, rows multiplied); None for Horner's scheme.
         adjoint: `adjoint[s][k - 1]` holds Q_sk as triples (coefficient, row of g, rows multiplied); likewise.
         multiplications: tensor multiplications of one unrolled forward evaluation.
     """
@@ -53,7 +53,7 @@ class Composition:
     multiplications: int
 
 
-@lru_cache(maxsize=None)
+@cache
 def composition(basis: Basis) -> Composition:
     """Work out Faà di Bruno's polynomials for a basis, or find that they are too many to unroll."""
     rows, order = len(basis), basis.order
@@ -72,7 +72,9 @@ def composition(basis: Basis) -> Composition:
             multiplications += len(power[row]) + bool(power[row])
         if multiplications > UNROLLED_MULTIPLICATIONS:
             return Composition(basis, None, None, multiplications)
-    adjoint: list[list[dict[tuple[int, Monomial], float]]] = [[defaultdict(float) for _ in range(order)] for _ in range(rows)]
+    adjoint: list[list[dict[tuple[int, Monomial], float]]] = [
+        [defaultdict(float) for _ in range(order)] for _ in range(rows)
+    ]
     for row in range(1, rows):
         for k in range(order):
             for monomial, coefficient in forward[row][k].items():

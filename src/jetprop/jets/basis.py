@@ -30,7 +30,9 @@ class Trace:
     weights: tuple[tuple[int, float], ...]
 
     def __str__(self) -> str:
-        return "Δ" if all(w == 1 for _, w in self.weights) else "Δ[" + ", ".join(f"{i}: {w:g}" for i, w in self.weights) + "]"
+        if all(w == 1 for _, w in self.weights):
+            return "Δ"
+        return "Δ[" + ", ".join(f"{i}: {w:g}" for i, w in self.weights) + "]"
 
 
 Label = Index | Trace
@@ -117,6 +119,9 @@ class Basis:
     def __hash__(self) -> int:
         return self._hash
 
+    def __reduce__(self) -> tuple:
+        return Basis, (self.labels,)  # the hash of a tuple may differ between versions of Python
+
     @classmethod
     def full(cls, directions: int | Iterable[int], order: int) -> Basis:
         """All partial derivatives along `directions` (a count, or the numbers themselves) up to `order`."""
@@ -131,7 +136,9 @@ class Basis:
         return cls(((), *((i,) * k for k in range(1, order + 1) for i in _directions(directions))))
 
     @classmethod
-    def laplacian(cls, directions: int | Iterable[int], order: int = 2, weights: dict[int, float] | None = None) -> Basis:
+    def laplacian(
+        cls, directions: int | Iterable[int], order: int = 2, weights: dict[int, float] | None = None
+    ) -> Basis:
         """Value, gradient, and the Laplacian Σ_i w_i ∂²/∂x_i² as one row (d + 2 rows instead of (d+1)(d+2)/2).
 
         Args:
@@ -142,14 +149,13 @@ class Basis:
         """
         if order != 2:
             raise ValueError(
-                f"Basis.laplacian carries Δ (order 2) only, got order={order}: Δ² does not close on the rows (), (i), Δ; "
-                f"use Basis.full(directions, {order}) or polarised directions"
+                f"Basis.laplacian carries Δ (order 2) only, got order={order}: Δ² does not close on the rows (), (i), "
+                f"Δ; use Basis.full(directions, {order}) or polarised directions"
             )
         chosen = _directions(directions)
         if weights is not None and (unknown := set(weights) - set(chosen)):
             raise ValueError(f"weights name directions {sorted(unknown)}, which are not among {chosen}")
-        pairs = tuple((i, float((weights or {}).get(i, 1.0))) for i in chosen)
-        return cls(((), *((i,) for i in chosen), Trace(tuple(p for p in pairs if p[1] != 0))))
+        return cls(((), *((i,) for i in chosen), Trace(tuple((i, (weights or {}).get(i, 1.0)) for i in chosen))))
 
     def __or__(self, other: Basis) -> Basis:
         """Every row of either, directions numbered alike in both."""
@@ -211,7 +217,10 @@ class Basis:
 
 def _checked(label: Label) -> Label:
     if isinstance(label, Trace):
-        return label
+        weights = tuple(sorted((i, float(w)) for i, w in label.weights if w != 0))
+        if not weights or len(dict(weights)) < len(weights) or weights[0][0] < 0:
+            raise ValueError(f"a Trace needs a nonzero weight for some direction, and one for each; got {label.weights}")
+        return Trace(weights)
     if not isinstance(label, tuple) or any(not isinstance(i, int) or i < 0 for i in label):
         raise ValueError(f"a label is a tuple of direction numbers ≥ 0, or a Trace; got {label!r}")
     return tuple(sorted(label))

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 __all__ = ["RULES", "SPELLINGS", "MissingRuleError", "Rule", "dispatch", "rule"]
@@ -111,7 +111,9 @@ def rule(name: str, kind: Kind, *spellings: str | Callable) -> Callable[[Callabl
 
     def register(apply: Callable) -> Callable:
         if name in RULES:
-            raise ValueError(f"the operator {name!r} has a jet rule already ({RULES[name].kind}); registering twice is an error")
+            raise ValueError(
+                f"the operator {name!r} has a jet rule already ({RULES[name].kind}); registering twice is an error"
+            )
         RULES[name] = Rule(name, kind, apply)
         for spelling in (name, *_OPERATORS.get(name, ()), *spellings):
             if callable(spelling):
@@ -149,7 +151,7 @@ def _spell(function: object, name: str, apply: Callable) -> None:
 def _in_place(apply: Callable, name: str) -> Callable:
     """The in-place form: computed from a copy, written through to the rows, so that views of them see it."""
 
-    def write_through(target: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+    def write_through(target: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(target, Tensor):
             raise TypeError(
                 f"in-place {name!r} would write a jet into a plain tensor of shape {tuple(target.shape)} and lose its "
@@ -177,13 +179,13 @@ def attach_methods(cls: type) -> None:
     cls.__getattr__ = _missing_attribute  # type: ignore[attr-defined]
 
 
-def _missing_attribute(jet: object, name: str) -> Any:  # noqa: ANN401
+def _missing_attribute(jet: object, name: str) -> Any:
     if not name.startswith("_") and hasattr(Tensor, name):
         raise AttributeError(_missing(f"torch.Tensor.{name}"))
     raise AttributeError(f"a jet has no attribute {name!r}")
 
 
-def dispatch(function: Callable, args: tuple, kwargs: dict[str, Any]) -> Any:  # noqa: ANN401
+def dispatch(function: Callable, args: tuple, kwargs: dict[str, Any]) -> Any:
     """Run the rule of an operation that met a jet.
 
     Raises:
@@ -191,7 +193,9 @@ def dispatch(function: Callable, args: tuple, kwargs: dict[str, Any]) -> Any:  #
         TypeError: it would lose derivatives without a word: `out=`, or a jet inside a custom `autograd.Function`.
     """
     if kwargs.get("out") is not None:
-        raise TypeError(f"{_name(function)}(out=…) would write a jet into a plain tensor and lose its derivatives; drop out=")
+        raise TypeError(
+            f"{_name(function)}(out=…) would write a jet into a plain tensor and lose its derivatives; drop out="
+        )
     if not torch.is_grad_enabled() and not torch.compiler.is_compiling():
         _refuse_inside_custom_function(function)
     apply = SPELLINGS.get(function)
@@ -247,7 +251,9 @@ def _name(function: Callable) -> str:
     if home is not None:
         return f"torch.Tensor.{function.__name__}"
     module = getattr(function, "__module__", None) or "torch"
-    module = {"torch._C._nn": "torch.nn.functional", "torch._VF": "torch", "torch._tensor": "torch.Tensor"}.get(module, module)
+    module = {"torch._C._nn": "torch.nn.functional", "torch._VF": "torch", "torch._tensor": "torch.Tensor"}.get(
+        module, module
+    )
     return f"{module}.{getattr(function, '__name__', function)}"
 
 

@@ -16,9 +16,9 @@ __all__ = ["functional_call"]
 def functional_call(
     module: nn.Module,
     parameters: Mapping[str, Tensor | Jet],
-    args: Any = (),  # noqa: ANN401
+    args: Any = (),
     kwargs: Mapping[str, Any] | None = None,
-) -> Any:  # noqa: ANN401
+) -> Any:
     """`module(*args, **kwargs)` with some parameters or buffers replaced; like `torch.func.functional_call`, jets allowed.
 
     With a jet for a parameter the result is the jet along the directions in *parameter* space that its rows hold; it

@@ -273,10 +273,10 @@ class Jet:
 
     # ---- what would lose the derivatives ----------------------------------------------------------------------------
 
-    def _refuse(self, what: str) -> Any:  # noqa: ANN401
+    def _refuse(self, what: str) -> Any:
         raise TypeError(f"{what} would lose the derivatives of a jet without a word; take jet.value if that is meant")
 
-    def __array__(self, *_: Any, **__: Any) -> Any:  # noqa: ANN401
+    def __array__(self, *_: Any, **__: Any) -> Any:
         self._refuse("conversion to a NumPy array")
 
     def __float__(self) -> float:
@@ -295,7 +295,7 @@ class Jet:
         """Refused: a Python number has no derivatives."""
         return self._refuse("jet.item()")
 
-    def numpy(self) -> Any:  # noqa: ANN401
+    def numpy(self) -> Any:
         """Refused: an array has no derivatives."""
         return self._refuse("jet.numpy()")
 
@@ -308,49 +308,47 @@ class Jet:
     @classmethod
     def __torch_function__(
         cls, func: Callable, types: Iterable[type], args: tuple = (), kwargs: dict | None = None
-    ) -> Any:  # noqa: ANN401
+    ) -> Any:
         """Send an operation of PyTorch that met a jet to its rule (see `jetprop.jets.dispatch`)."""
         return dispatch(func, args, kwargs or {})
 
     if TYPE_CHECKING:
         # Tensor methods and operators are attached by `jetprop.jets.dispatch` from the table of rules.
         def __getattr__(self, name: str) -> Callable[..., Any]: ...
-        def __getitem__(self, index: Any) -> Jet: ...  # noqa: ANN401
-        def __setitem__(self, index: Any, value: Any) -> None: ...  # noqa: ANN401
-        def __add__(self, other: Any) -> Jet: ...  # noqa: ANN401
-        def __radd__(self, other: Any) -> Jet: ...  # noqa: ANN401
-        def __sub__(self, other: Any) -> Jet: ...  # noqa: ANN401
-        def __rsub__(self, other: Any) -> Jet: ...  # noqa: ANN401
-        def __mul__(self, other: Any) -> Jet: ...  # noqa: ANN401
-        def __rmul__(self, other: Any) -> Jet: ...  # noqa: ANN401
-        def __truediv__(self, other: Any) -> Jet: ...  # noqa: ANN401
-        def __rtruediv__(self, other: Any) -> Jet: ...  # noqa: ANN401
-        def __pow__(self, other: Any) -> Jet: ...  # noqa: ANN401
-        def __rpow__(self, other: Any) -> Jet: ...  # noqa: ANN401
-        def __matmul__(self, other: Any) -> Jet: ...  # noqa: ANN401
-        def __rmatmul__(self, other: Any) -> Jet: ...  # noqa: ANN401
+        def __getitem__(self, index: Any) -> Jet: ...
+        def __setitem__(self, index: Any, value: Any) -> None: ...
+        def __add__(self, other: Any) -> Jet: ...
+        def __radd__(self, other: Any) -> Jet: ...
+        def __sub__(self, other: Any) -> Jet: ...
+        def __rsub__(self, other: Any) -> Jet: ...
+        def __mul__(self, other: Any) -> Jet: ...
+        def __rmul__(self, other: Any) -> Jet: ...
+        def __truediv__(self, other: Any) -> Jet: ...
+        def __rtruediv__(self, other: Any) -> Jet: ...
+        def __pow__(self, other: Any) -> Jet: ...
+        def __rpow__(self, other: Any) -> Jet: ...
+        def __matmul__(self, other: Any) -> Jet: ...
+        def __rmatmul__(self, other: Any) -> Jet: ...
         def __neg__(self) -> Jet: ...
         def __abs__(self) -> Jet: ...
-        def __lt__(self, other: Any) -> Tensor: ...  # noqa: ANN401
-        def __le__(self, other: Any) -> Tensor: ...  # noqa: ANN401
-        def __gt__(self, other: Any) -> Tensor: ...  # noqa: ANN401
-        def __ge__(self, other: Any) -> Tensor: ...  # noqa: ANN401
-        def __eq__(self, other: Any) -> Any: ...  # noqa: ANN401
-        def __ne__(self, other: Any) -> Any: ...  # noqa: ANN401
+        def __lt__(self, other: Any) -> Tensor: ...
+        def __le__(self, other: Any) -> Tensor: ...
+        def __gt__(self, other: Any) -> Tensor: ...
+        def __ge__(self, other: Any) -> Tensor: ...
+        def __eq__(self, other: Any) -> Any: ...
+        def __ne__(self, other: Any) -> Any: ...
 
         @property
-        def T(self) -> Jet: ...  # noqa: N802
+        def T(self) -> Jet: ...
         @property
-        def mT(self) -> Jet: ...  # noqa: N802
+        def mT(self) -> Jet: ...
         @property
         def data(self) -> Jet: ...
 
 
-def _unflatten(leaves: Iterable[Any], basis: Any) -> Jet:  # noqa: ANN401
+def _unflatten(leaves: Iterable[Any], basis: Any) -> Jet:
     (rows,) = leaves
     return Jet._of(rows, basis)
 
 
-pytree.register_pytree_node(
-    Jet, lambda jet: ([jet.rows], jet.basis), _unflatten, serialized_type_name="jetprop.Jet"
-)
+pytree.register_pytree_node(Jet, lambda jet: ([jet.rows], jet.basis), _unflatten, serialized_type_name="jetprop.Jet")

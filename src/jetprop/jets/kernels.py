@@ -15,7 +15,6 @@ import logging
 import os
 import shutil
 import time
-import types
 import warnings
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -24,11 +23,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 from torch.autograd import Function
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from jetprop.jets.algebra import compose, compose_adjoint, composition, product, product_adjoint
 from jetprop.jets.basis import Basis
 
-__all__ = ["Tower", "add_to_value", "apply_tower", "compilation", "compile_kernels", "multiply"]
+__all__ = ["Tower", "add_to_value", "apply_tower", "compilation", "compile_kernels", "linear", "multiply"]
 
 Tower = Callable[[Tensor, int], "list[Tensor | None]"]
 """`tower(z, order)` returns [f(z), f'(z), …, f⁽ᵒʳᵈᵉʳ⁾(z)], None standing for a derivative that vanishes identically."""
@@ -76,39 +76,30 @@ def _run(key: tuple, name: str, function: Callable[..., Tensor], *tensors: Tenso
     ):
         return function(*tensors)
     key = (*key, first.dtype, first.device.type)
-    compiled = _compiled.get(key)
-    if compiled is None:
-        compiled = _compile(key, name, function, first)
-        if compiled is None:
-            return function(*tensors)
     flat = [t.reshape(t.shape[0], -1).contiguous() for t in tensors]
-    if name in _seconds:
-        return compiled(*flat).view(first.shape)
+    compiled = _compiled.get(key) or _compile(key, name, function, flat)
+    return function(*tensors) if compiled is None else compiled(*flat).view(first.shape)
+
+
+def _compile(key: tuple, name: str, function: Callable[..., Tensor], example: list[Tensor]) -> Callable[..., Tensor] | None:
+    device = example[0].device.type
+    if not _compiler_present(device):
+        return _give_up(f"no compiler for {device} found (a C++ compiler, e.g. g++; Triton on CUDA)")
     log.info("compiling %s (once, some seconds) …", name)
     start = time.perf_counter()
     try:
-        out = compiled(*flat).view(first.shape)
+        # Traced and compiled without Dynamo: the key fixes all that its guards would check (contiguous [R, N] tensors of
+        # one dtype and device), and checking them would cost as much as a small kernel.
+        graph = make_fx(function, tracing_mode="symbolic")(*example)
+        options = {"config_patches": {"max_pointwise_cat_inputs": 1}}
+        compiled = torch._inductor.standalone_compile(graph, example, dynamic_shapes="from_graph", options=options)
+        compiled(*example)
     except Exception as error:  # noqa: BLE001 - whatever a compiler raises, the eager function is right
-        _give_up(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
-        return function(*tensors)
+        return _give_up(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+    _compiled[key] = compiled
     _seconds[name] = round(time.perf_counter() - start, 2)
     log.info("compiled %s in %.1f s", name, _seconds[name])
-    return out
-
-
-def _compile(key: tuple, name: str, function: Callable[..., Tensor], example: Tensor) -> Callable[..., Tensor] | None:
-    if not _compiler_present(example.device.type):
-        _give_up(f"no compiler for {example.device.type} found (a C++ compiler, e.g. g++; Triton on CUDA)")
-        return None
-    # Dynamo limits recompilations by code object: each kernel gets one of its own.
-    own = types.FunctionType(
-        function.__code__.replace(co_name=name.replace(" ", "_")), function.__globals__, name, None, function.__closure__
-    )
-    # The key fixes all that guards would check (`_run` passes contiguous [R, N] tensors of one dtype and device), and
-    # checking the tables of a basis would cost more than the kernel.
-    options = {"max_pointwise_cat_inputs": 1, "guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
-    _compiled[key] = torch.compile(own, dynamic=True, fullgraph=True, options=options)
-    return _compiled[key]
+    return compiled
 
 
 @lru_cache(maxsize=None)
@@ -226,6 +217,39 @@ class _Pullback(Function):
 def multiply(u: Tensor, v: Tensor, basis: Basis) -> Tensor:
     """The rows of a product of two jets of the same value shape, `[R, …]` each."""
     return _Product.apply(u, v, basis)
+
+
+# ---- linear layers --------------------------------------------------------------------------------------------------
+
+
+class _Linear(Function):
+    """X Wᵀ with b added to the value row: one matrix product each for output, weights and inputs."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: ANN401
+        flat = rows.reshape(-1, rows.shape[-1])
+        ctx.save_for_backward(flat, weight)
+        ctx.shape, ctx.count, ctx.biased = rows.shape, flat.shape[0] // rows.shape[0], bias is not None
+        out = torch.mm(flat, weight.t())
+        if bias is not None:
+            out[: ctx.count].add_(bias)
+        return out.view(*rows.shape[:-1], weight.shape[0])
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple:  # noqa: ANN401
+        flat, weight = ctx.saved_tensors
+        g = g.reshape(-1, g.shape[-1])
+        for_rows, for_weight, for_bias = ctx.needs_input_grad
+        return (
+            torch.mm(g, weight).view(ctx.shape) if for_rows else None,
+            torch.mm(g.t(), flat) if for_weight else None,
+            g[: ctx.count].sum(0) if ctx.biased and for_bias else None,
+        )
+
+
+def linear(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """All rows through a linear layer, `[R, …, in]` to `[R, …, out]`; weight `[out, in]`, bias `[out]` on the value row."""
+    return _Linear.apply(rows, weight, bias)
 
 
 # ---- constants ------------------------------------------------------------------------------------------------------

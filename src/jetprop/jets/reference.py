@@ -9,20 +9,22 @@ torch's double-backward formula holds the batch statistics constant. Compose the
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import factorial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from jetprop.jets.basis import Basis, Trace
+from jetprop.jets.basis import Index, Label, Trace
 from jetprop.jets.jet import Jet
 
 __all__ = ["push"]
 
 
 def push(
-    function: Callable[[Any], Any], x: Jet, backend: Literal["engine", "reference"] = "engine", create_graph: bool = True
+    function: Callable[[Any], Any],
+    x: Jet,
+    backend: Literal["engine", "reference"] = "engine",
+    create_graph: bool = True,
 ) -> Jet:
     """The jet of `function(x)`.
 
@@ -49,51 +51,66 @@ def push(
     with torch.enable_grad():
         basis, place = x.basis, {d: k for k, d in enumerate(x.basis.directions)}
         t = x.rows.new_zeros(len(place), requires_grad=True)
-        found: dict[tuple[int, ...], Tensor] = {(): function(_taylor(x, t, place))}
+        y = function(_taylor(x, t, place))
+        derivatives = _Derivatives(y, t)
         rows = []
         for label in basis:
-            wanted = [((i, i), w) for i, w in label.weights] if isinstance(label, Trace) else [(label, 1.0)]
-            for index, _ in wanted:
-                for length in range(1, len(index) + 1):
-                    part = index[:length]
-                    if part not in found:
-                        found[part] = _along(found[part[:-1]], t, place[part[-1]])
-            row = sum((w * found[index] for index, w in wanted), torch.zeros_like(found[()]))
+            terms = [((i, i), w) for i, w in label.weights] if isinstance(label, Trace) else [(label, 1.0)]
+            row = sum((w * derivatives[tuple(place[i] for i in index)] for index, w in terms), torch.zeros_like(y))
             rows.append(row if create_graph else row.detach())
         return Jet(torch.stack(rows), basis)
 
 
 def _taylor(x: Jet, t: Tensor, place: dict[int, int]) -> Tensor:
     """The polynomial in t whose derivatives at 0 are the rows."""
-    total = x.rows[0]
-    for row, label in enumerate(x.basis):
+    if len(x.basis) == 1:
+        return x.rows[0]
+    along, traced = t.unbind(0), set()
+    monomials: dict[Label, Tensor] = {(): t.new_ones(())}
+    for label in x.basis.labels[1:]:
         if isinstance(label, Trace):
-            # Any path with this trace serves; the first direction takes the whole of what the pure rows leave.
-            (first, weight), pure = label.weights[0], [(i, i) for i, _ in label.weights]
-            if any(index in x.basis for index in pure):
-                raise ValueError(f"the reference backend takes {label} or the pure second derivatives, not both")
-            total = total + x.rows[row] / weight * t[place[first]] ** 2 / 2
-        elif label:
-            total = total + x.rows[row] * _monomial(label, t, place)
-    return total
+            # Any path with this trace serves: the first direction takes all of it.
+            directions = {i for i, _ in label.weights}
+            if traced & directions or any((i, i) in x.basis for i in directions):
+                raise ValueError(
+                    f"the reference backend takes one trace along a direction and no pure second derivative beside it, got "
+                    f"{label} in {x.basis!r}; push them one after the other"
+                )
+            traced |= directions
+            monomials[label] = along[place[label.weights[0][0]]] ** 2 / (2 * label.weights[0][1])
+        else:
+            # t_i t_j … / (multiplicities)!; the last direction comes last in a label, as often as it is counted.
+            monomials[label] = monomials[label[:-1]] * along[place[label[-1]]] / label.count(label[-1])
+    return x.rows[0] + torch.tensordot(torch.stack([monomials[label] for label in x.basis.labels[1:]]), x.rows[1:], 1)
 
 
-def _monomial(label: tuple[int, ...], t: Tensor, place: dict[int, int]) -> Tensor:
-    product = t.new_ones(())
-    for direction in set(label):
-        count = label.count(direction)
-        product = product * t[place[direction]] ** count / factorial(count)
-    return product
-
-
-def _along(y: Tensor, t: Tensor, k: int) -> Tensor:
-    """∂y/∂t_k for a tensor y, one entry of y after the other: one level of reverse mode for each order, no more.
+class _Derivatives:
+    """The derivatives of y along entries of t, one entry of y after the other: a level of reverse mode for each order.
 
     The trick of differentiating a vector-Jacobian product in its vector needs two levels an order, and torch's formulas
     do not hold that deep: its third reverse derivative of batch_norm (training) is silently wrong.
     """
-    if not y.requires_grad:
-        return torch.zeros_like(y)
-    entries = [torch.autograd.grad(e, t, create_graph=True, allow_unused=True)[0] for e in y.reshape(-1).unbind(0)]
-    zero = t.new_zeros(())
-    return torch.stack([zero if g is None else g[k] for g in entries]).reshape(y.shape).to(y.dtype)
+
+    def __init__(self, y: Tensor, t: Tensor) -> None:
+        self.y, self.t = y, t
+        self.zero = t.new_zeros(())
+        # Lists of scalars: a stack in between would send zeros through the graphs of all other entries.
+        self.entries: dict[Index, list[Tensor]] = {(): list(y.reshape(-1).unbind(0))}
+        self.slopes: dict[Index, list[Tensor | None]] = {}
+
+    def __getitem__(self, index: Index) -> Tensor:
+        return torch.stack(self._entries(index)).reshape(self.y.shape).to(self.y.dtype) if index else self.y
+
+    def _entries(self, index: Index) -> list[Tensor]:
+        if index not in self.entries:
+            *start, last = index
+            prefix = tuple(start)
+            if prefix not in self.slopes:
+                self.slopes[prefix] = [self._slope(entry) for entry in self._entries(prefix)]
+            self.entries[index] = [self.zero if slope is None else slope[last] for slope in self.slopes[prefix]]
+        return self.entries[index]
+
+    def _slope(self, entry: Tensor) -> Tensor | None:
+        if not entry.requires_grad:
+            return None
+        return torch.autograd.grad(entry, self.t, create_graph=True, allow_unused=True)[0]

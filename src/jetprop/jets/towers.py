@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor
 
 from jetprop.jets.algebra import compose, composition, product
@@ -112,7 +112,7 @@ def exp2(z: Tensor, order: int) -> TowerOf:
     return [e * math.log(2) ** k if k else e for k in range(order + 1)]
 
 
-def pow(z: Tensor, order: int, exponent: float) -> TowerOf:  # noqa: A001
+def pow(z: Tensor, order: int, exponent: float) -> TowerOf:
     """zᵖ, p zᵖ⁻¹, p(p−1) zᵖ⁻², …; exactly zero above an integer p ≥ 0."""
     out: TowerOf = [torch.pow(z, exponent)]
     factor = 1.0
@@ -286,10 +286,18 @@ def gelu(z: Tensor, order: int, approximate: str = "none") -> TowerOf:
     """z·Φ(z), or the approximation z/2·(1 + tanh(√(2/π)(z + 0.044715 z³)))."""
     value = F.gelu(z, approximate=approximate)
     if approximate == "none":
-        half = [0.5 * (1 + torch.erf(z / math.sqrt(2))), *(_gauss(z, order - 1, 1 / math.sqrt(2 * math.pi), 0.5) if order else [])]
+        half = [
+            0.5 * (1 + torch.erf(z / math.sqrt(2))),
+            *(_gauss(z, order - 1, 1 / math.sqrt(2 * math.pi), 0.5) if order else []),
+        ]
     else:
         b = math.sqrt(2 / math.pi)
-        cubic = [b * (z + 0.044715 * z**3), b * (1 + 0.134145 * z * z), b * 0.26829 * z, torch.full_like(z, b * 0.26829)]
+        cubic = [
+            b * (z + 0.044715 * z**3),
+            b * (1 + 0.134145 * z * z),
+            b * 0.26829 * z,
+            torch.full_like(z, b * 0.26829),
+        ]
         inner = [*cubic, *[None] * (order - 3)][: order + 1]
         half = _scaled(chain(tanh(cubic[0], order), inner), 0.5)
         half[0] = half[0] + 0.5  # type: ignore[operator]
@@ -385,7 +393,7 @@ def hardtanh(z: Tensor, order: int, min_val: float = -1.0, max_val: float = 1.0)
     return _slope(F.hardtanh(z, min_val, max_val), (z > min_val) & (z < max_val), order)
 
 
-def clamp(z: Tensor, order: int, min: float | None = None, max: float | None = None) -> TowerOf:  # noqa: A002
+def clamp(z: Tensor, order: int, min: float | None = None, max: float | None = None) -> TowerOf:
     """Z clipped to [min, max]; slope 1 on the bounds, as PyTorch has it."""
     inside = torch.ones_like(z, dtype=torch.bool)
     if min is not None:
@@ -422,7 +430,7 @@ def threshold(z: Tensor, order: int, threshold: float = 0.0, value: float = 0.0)
     return _slope(F.threshold(z, threshold, value), z > threshold, order)
 
 
-def abs(z: Tensor, order: int) -> TowerOf:  # noqa: A001
+def abs(z: Tensor, order: int) -> TowerOf:
     """|z|, sign z."""
     return _slope(torch.abs(z), torch.sign(z), order)
 

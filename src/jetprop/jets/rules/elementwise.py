@@ -58,7 +58,7 @@ def elementwise(name: str, *spellings: str | Callable, kink: bool = False) -> Ca
         defaults = {p.name: p.default for p in options}
         names = tuple(defaults)
 
-        def apply(x: Jet, *args: Any, **kwargs: Any) -> Jet:  # noqa: ANN401
+        def apply(x: Jet, *args: Any, **kwargs: Any) -> Jet:
             if not is_jet(x):
                 raise TypeError(f"{name}: only the input may be a jet, its options are numbers")
             inplace = kwargs.pop("inplace", False)

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor
 
+from jetprop.jets import kernels
 from jetprop.jets.dispatch import rule
 from jetprop.jets.jet import Jet
 from jetprop.jets.kernels import add_to_value
@@ -26,17 +27,20 @@ def linear(x: Jet | Tensor, weight: Jet | Tensor, bias: Jet | Tensor | None = No
         return out if bias is None else plus(out, bias)
     if is_jet(bias):
         return plus(linear(x, weight), bias)
-    with_axis = x.rows if x.dim() else x.rows.unsqueeze(1)
-    rows = F.linear(with_axis, weight)
-    if bias is not None:
-        rows = add_to_value(rows, *autocast_to(bias), fresh=True)
-    return Jet._of(rows, x.basis)
+    device = x.rows.device.type
+    if not torch.is_autocast_enabled(device):
+        return Jet._of(kernels.linear(x.rows, weight, bias), x.basis)
+    rows, weight, *biases = autocast_to(x.rows, weight, *([] if bias is None else [bias]))
+    with torch.autocast(device, enabled=False):
+        return Jet._of(kernels.linear(rows, weight, biases[0] if biases else None), x.basis)
 
 
 def _convolution(convolve: Callable, space: int, transposed: bool) -> Callable:
     bias_place = 3 if transposed else 2
 
-    def apply(x: Jet | Tensor, weight: Jet | Tensor, bias: Jet | Tensor | None = None, *args: Any, **kwargs: Any) -> Jet:  # noqa: ANN401
+    def apply(
+        x: Jet | Tensor, weight: Jet | Tensor, bias: Jet | Tensor | None = None, *args: Any, **kwargs: Any
+    ) -> Jet:
         if is_jet(weight) or not is_jet(x):
             out = bilinear(lambda a, b: convolve(a, b, None, *args, **kwargs), x, weight)
             return out if bias is None else plus(out, bias.reshape(-1, *[1] * space))
@@ -67,7 +71,7 @@ def spatial(operation: Callable, space: int) -> Callable:
         space: their number.
     """
 
-    def apply(x: Jet, *args: Any, **kwargs: Any) -> Jet:  # noqa: ANN401
+    def apply(x: Jet, *args: Any, **kwargs: Any) -> Jet:
         batched = x.dim() == space + 2
         out = operation(x.rows.flatten(0, 1) if batched else x.rows, *args, **kwargs)
         return Jet._of(out.unflatten(0, x.rows.shape[:2]) if batched else out, x.basis)
@@ -83,7 +87,7 @@ for _space in (1, 2, 3):
 def _reduction(name: str) -> Callable:
     reduce = getattr(torch, name)
 
-    def apply(x: Jet, dim: Any = None, keepdim: bool = False, *, dtype: torch.dtype | None = None, **names: Any) -> Jet:  # noqa: ANN401
+    def apply(x: Jet, dim: Any = None, keepdim: bool = False, *, dtype: torch.dtype | None = None, **names: Any) -> Jet:
         dim, keepdim = names.get("axis", dim), names.get("keepdims", keepdim)
         if x.dim() == 0:
             return Jet._of(x.rows if dtype is None else x.rows.to(dtype), x.basis)
@@ -140,18 +144,18 @@ def pad(x: Jet, pad: list[int], mode: str = "constant", value: float | None = No
 
 
 @rule("cat", "linear", "concat", "concatenate")
-def cat(tensors: Any, dim: int = 0, **names: Any) -> Jet:  # noqa: ANN401
+def cat(tensors: Any, dim: int = 0, **names: Any) -> Jet:
     """Concatenation of jets and constants."""
     return _joined(torch.cat, tensors, names.get("axis", dim), extra=0)
 
 
 @rule("stack", "linear")
-def stack(tensors: Any, dim: int = 0) -> Jet:  # noqa: ANN401
+def stack(tensors: Any, dim: int = 0) -> Jet:
     """Stacking of jets and constants."""
     return _joined(torch.stack, tensors, dim, extra=1)
 
 
-def _joined(join: Callable, tensors: Any, dim: int, extra: int) -> Jet:  # noqa: ANN401
+def _joined(join: Callable, tensors: Any, dim: int, extra: int) -> Jet:
     from jetprop.jets.rules.operands import jet_of
 
     basis = common_basis(*tensors)

@@ -15,7 +15,7 @@ from jetprop.jets.rules.selection import where  # noqa: F401 - registers the sel
 __all__: list[str] = []
 
 
-def _channelwise(parameter: Any, ndim: int) -> Any:  # noqa: ANN401
+def _channelwise(parameter: Any, ndim: int) -> Any:
     return parameter if parameter is None else parameter.reshape(-1, *[1] * (ndim - 2))
 
 
@@ -95,7 +95,9 @@ def softmin(x: Jet, dim: int = -1, _stacklevel: int = 3, dtype: torch.dtype | No
 
 
 @rule("var", "composition")
-def var(x: Jet, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, correction: float | None = None) -> Jet:  # noqa: ANN401
+def var(
+    x: Jet, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, correction: float | None = None
+) -> Jet:
     """The variance along axes."""
     if isinstance(dim, bool):
         dim, unbiased = None, dim
@@ -107,8 +109,8 @@ def var(x: Jet, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *
 
 
 @rule("std", "composition")
-def std(x: Jet, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, correction: float | None = None) -> Jet:  # noqa: ANN401
+def std(
+    x: Jet, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, correction: float | None = None
+) -> Jet:
     """The standard deviation along axes."""
     return var(x, dim, unbiased, keepdim, correction=correction).sqrt()
-
-

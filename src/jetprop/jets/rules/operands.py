@@ -18,7 +18,7 @@ def is_jet(x: object) -> bool:
     return isinstance(x, Jet)
 
 
-def common_basis(*operands: Any) -> Basis:  # noqa: ANN401
+def common_basis(*operands: Any) -> Basis:
     """The basis of all jets among the operands.
 
     Raises:

@@ -102,7 +102,9 @@ def mul(x: Operand, y: Operand) -> Jet:
 def div(x: Operand, y: Operand, *, rounding_mode: str | None = None) -> Jet:
     """x/y."""
     if rounding_mode is not None:
-        raise TypeError(f"div on a jet takes rounding_mode=None, got {rounding_mode!r}: a rounded quotient has no derivatives")
+        raise TypeError(
+            f"div on a jet takes rounding_mode=None, got {rounding_mode!r}: a rounded quotient has no derivatives"
+        )
     if is_jet(y):
         return product_of(RULES["reciprocal"].apply(y), x)
     rows = aligned(x.rows, y.dim()) if isinstance(y, Tensor) else x.rows  # type: ignore[union-attr]
@@ -119,13 +121,19 @@ elementwise("power of a jet")(towers.pow)
 
 
 @rule("pow", "composition", "float_power")
-def pow(x: Operand, y: Operand) -> Jet:  # noqa: A001
+def pow(x: Operand, y: Operand) -> Jet:
     """x^y: numbers as exponents by the tower of powers, everything else by exp(y ln x)."""
     if is_jet(x) and not isinstance(y, (Tensor, Jet)):
         if y == 1:
             return x
         return RULES["square" if y == 2 else "power of a jet"].apply(x, *(() if y == 2 else (float(y),)))
-    if is_jet(x) and isinstance(y, Tensor) and y.dim() == 0 and not y.requires_grad and not torch.compiler.is_compiling():
+    if (
+        is_jet(x)
+        and isinstance(y, Tensor)
+        and y.dim() == 0
+        and not y.requires_grad
+        and not torch.compiler.is_compiling()
+    ):
         return pow(x, y.item())
     logarithm = RULES["log"].apply(x) if is_jet(x) else torch.log(lifted(x, y.basis, y.rows))  # type: ignore[union-attr]
     return RULES["exp"].apply(product_of(y, logarithm))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor
 
 from jetprop.jets.dispatch import rule
@@ -42,7 +42,7 @@ def _gathered(x: Jet, indices: Tensor, space: int) -> Jet:
 
 
 def _max_pool(space: int, pool: Callable) -> Callable:
-    def apply(x: Jet, *args: Any, return_indices: bool = False, **kwargs: Any) -> Any:  # noqa: ANN401
+    def apply(x: Jet, *args: Any, return_indices: bool = False, **kwargs: Any) -> Any:
         _, indices = pool(x.value, *args, return_indices=True, **kwargs)
         out = _gathered(x, indices, space)
         return (out, indices) if return_indices else out
@@ -56,7 +56,7 @@ for _space in (1, 2, 3):
 
 
 def _with_indices(space: int, pool: Callable) -> Callable:
-    def apply(x: Jet, *args: Any, **kwargs: Any) -> tuple[Jet, Tensor]:  # noqa: ANN401
+    def apply(x: Jet, *args: Any, **kwargs: Any) -> tuple[Jet, Tensor]:
         kwargs.pop("return_indices", None)
         _, indices = pool(x.value, *args, return_indices=True, **kwargs)
         return _gathered(x, indices, space), indices
@@ -70,13 +70,17 @@ for _space in (1, 2, 3):
 
 
 def _extremum(name: str) -> Callable:
-    def apply(x: Jet, dim: Any = None, keepdim: bool = False) -> Any:  # noqa: ANN401
+    def apply(x: Jet, dim: Any = None, keepdim: bool = False) -> Any:
         if isinstance(dim, Tensor) or is_jet(dim):
             return _pairwise(torch.ge if name == "max" else torch.le, x, dim)
         search = torch.argmax if name == "max" else torch.argmin
         if dim is None:
             flat = x.reshape(-1)
-            return flat[int(search(flat.value))] if not torch.compiler.is_compiling() else _take(flat, search(flat.value), 0, False)
+            return (
+                flat[int(search(flat.value))]
+                if not torch.compiler.is_compiling()
+                else _take(flat, search(flat.value), 0, False)
+            )
         indices = search(x.value, dim, keepdim=True)
         values = _take(x, indices, dim, keepdim)
         kind = torch.return_types.max if name == "max" else torch.return_types.min
@@ -96,7 +100,7 @@ for _name in ("max", "min"):
     rule(_name, "selection")(_extremum(_name))
 
 
-def _pairwise(better: Callable, x: Any, y: Any) -> Jet:  # noqa: ANN401
+def _pairwise(better: Callable, x: Any, y: Any) -> Jet:
     a, b = (j.value if is_jet(j) else j for j in (x, y))
     return where(better(a, b), x, y)
 
@@ -114,13 +118,13 @@ def minimum(x: Jet | Tensor, y: Jet | Tensor) -> Jet:
 
 
 @rule("clamp_min", "selection")
-def clamp_min(x: Jet, min: float | Tensor) -> Jet:  # noqa: A002
+def clamp_min(x: Jet, min: float | Tensor) -> Jet:
     """Not below `min`."""
     return where(x.value >= min, x, min)
 
 
 @rule("clamp_max", "selection")
-def clamp_max(x: Jet, max: float | Tensor) -> Jet:  # noqa: A002
+def clamp_max(x: Jet, max: float | Tensor) -> Jet:
     """Not above `max`."""
     return where(x.value <= max, x, max)
 
@@ -154,7 +158,7 @@ def rrelu(x: Jet, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = F
 
 
 def _of_value(function: Callable) -> Callable:
-    def apply(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+    def apply(*args: Any, **kwargs: Any) -> Any:
         plain = [a.value if is_jet(a) else a for a in args]
         return function(*plain, **{k: v.value if is_jet(v) else v for k, v in kwargs.items()})
 
@@ -168,7 +172,7 @@ for _name in """lt le gt ge ne isnan isinf isfinite argmax argmin argsort signbi
 
 
 @rule("eq", "value")
-def eq(x: Any, y: Any) -> Any:  # noqa: ANN401
+def eq(x: Any, y: Any) -> Any:
     """Elementwise against tensors and numbers; two jets are equal if they are the same object."""
     if is_jet(x) and is_jet(y):
         return x is y

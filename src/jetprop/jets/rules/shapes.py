@@ -25,13 +25,13 @@ def _rows(x: Jet, rows: Tensor) -> Jet:
 
 
 @rule("reshape", "selection")
-def reshape(x: Jet, *shape: Any, **names: Any) -> Jet:  # noqa: ANN401
+def reshape(x: Jet, *shape: Any, **names: Any) -> Jet:
     """The value's entries in another shape."""
     return _rows(x, x.rows.reshape(x.rows.shape[0], *_sizes((names["shape"],) if names else shape)))
 
 
 @rule("view", "selection")
-def view(x: Jet, *shape: Any) -> Jet:  # noqa: ANN401
+def view(x: Jet, *shape: Any) -> Jet:
     """The value's entries in another shape, sharing memory."""
     if len(shape) == 1 and isinstance(shape[0], torch.dtype):
         raise TypeError("view(dtype) reinterprets bits, which has no derivatives; use .to(dtype)")
@@ -53,13 +53,13 @@ def flatten(x: Jet, start_dim: int = 0, end_dim: int = -1) -> Jet:
 
 
 @rule("unflatten", "selection")
-def unflatten(x: Jet, dim: int, sizes: Any) -> Jet:  # noqa: ANN401
+def unflatten(x: Jet, dim: int, sizes: Any) -> Jet:
     """One axis split into several."""
     return _rows(x, x.rows.unflatten(axis(dim, x.dim()), sizes))
 
 
 @rule("permute", "selection")
-def permute(x: Jet, *dims: Any, **names: Any) -> Jet:  # noqa: ANN401
+def permute(x: Jet, *dims: Any, **names: Any) -> Jet:
     """Axes in another order."""
     return _rows(x, x.rows.permute(0, *axes(_sizes((names["dims"],) if names else dims), x.dim())))
 
@@ -89,7 +89,7 @@ def matrix_transpose(x: Jet) -> Jet:
 
 
 @rule("movedim", "selection", "moveaxis")
-def movedim(x: Jet, source: Any, destination: Any) -> Jet:  # noqa: ANN401
+def movedim(x: Jet, source: Any, destination: Any) -> Jet:
     """Axes moved."""
     return _rows(x, x.rows.movedim(tuple(axes(source, x.dim())), tuple(axes(destination, x.dim()))))
 
@@ -101,14 +101,14 @@ def unsqueeze(x: Jet, dim: int) -> Jet:
 
 
 @rule("squeeze", "selection")
-def squeeze(x: Jet, dim: Any = None) -> Jet:  # noqa: ANN401
+def squeeze(x: Jet, dim: Any = None) -> Jet:
     """Axes of length 1 dropped."""
     chosen = range(1, x.rows.dim()) if dim is None else axes(dim, x.dim())
     return _rows(x, x.rows.squeeze(tuple(a for a in chosen if x.rows.dim() > 1)))
 
 
 @rule("expand", "selection", "broadcast_to")
-def expand(x: Jet, *sizes: Any) -> Jet:  # noqa: ANN401
+def expand(x: Jet, *sizes: Any) -> Jet:
     """Axes of length 1 repeated without copying."""
     wanted = _sizes(sizes)
     return _rows(x, aligned(x.rows, len(wanted)).expand(x.rows.shape[0], *wanted))
@@ -121,7 +121,7 @@ def expand_as(x: Jet, other: Jet | Tensor) -> Jet:
 
 
 @rule("repeat", "selection", "tile")
-def repeat(x: Jet, *repeats: Any, **names: Any) -> Jet:  # noqa: ANN401
+def repeat(x: Jet, *repeats: Any, **names: Any) -> Jet:
     """The value tiled."""
     counts = _sizes(tuple(names.values()) if names else repeats)
     counts = (1,) * (x.dim() - len(counts)) + tuple(counts)
@@ -137,13 +137,13 @@ def repeat_interleave(x: Jet, repeats: int | Tensor, dim: int | None = None) -> 
 
 
 @rule("flip", "selection")
-def flip(x: Jet, *dims: Any) -> Jet:  # noqa: ANN401
+def flip(x: Jet, *dims: Any) -> Jet:
     """Axes reversed."""
     return _rows(x, x.rows.flip(axes(_sizes(dims), x.dim())))
 
 
 @rule("roll", "selection")
-def roll(x: Jet, shifts: Any, dims: Any = None) -> Jet:  # noqa: ANN401
+def roll(x: Jet, shifts: Any, dims: Any = None) -> Jet:
     """Entries moved around cyclically."""
     if dims is None:
         return reshape(roll(flatten(x), shifts, 0), x.shape)
@@ -177,7 +177,7 @@ def diagonal(x: Jet, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Jet:
 def _several(name: str) -> Callable:
     cut = getattr(torch, name)
 
-    def apply(x: Jet, size: Any, dim: int = 0) -> tuple[Jet, ...]:  # noqa: ANN401
+    def apply(x: Jet, size: Any, dim: int = 0) -> tuple[Jet, ...]:
         return tuple(_rows(x, part) for part in cut(x.rows, size, axis(dim, x.dim())))
 
     return apply
@@ -194,14 +194,14 @@ def unbind(x: Jet, dim: int = 0) -> tuple[Jet, ...]:
 
 
 @rule("getitem", "selection")
-def getitem(x: Jet | Tensor, index: Any) -> Jet:  # noqa: ANN401
+def getitem(x: Jet | Tensor, index: Any) -> Jet:
     """`x[index]`, on the value's axes."""
     if not is_jet(x):
         raise TypeError("a jet cannot be an index: indices are integers; take jet.value if that is meant")
     return _rows(x, x.rows[_row_index(index, x)])
 
 
-def _row_index(index: Any, x: Jet) -> tuple:  # noqa: ANN401
+def _row_index(index: Any, x: Jet) -> tuple:
     index = index if isinstance(index, tuple) else (index,)
     if any(is_jet(i) for i in index):
         raise TypeError("a jet cannot be an index: indices are integers; take jet.value if that is meant")
@@ -216,7 +216,7 @@ def _row_index(index: Any, x: Jet) -> tuple:  # noqa: ANN401
 
 
 @rule("setitem", "selection")
-def setitem(x: Jet | Tensor, index: Any, value: Jet | Tensor | float) -> None:  # noqa: ANN401
+def setitem(x: Jet | Tensor, index: Any, value: Jet | Tensor | float) -> None:
     """`x[index] = value`, derivatives included; a constant has none."""
     if not is_jet(x):
         raise TypeError(
@@ -236,7 +236,9 @@ def setitem(x: Jet | Tensor, index: Any, value: Jet | Tensor | float) -> None:  
 @rule("contiguous", "selection")
 def contiguous(x: Jet, memory_format: torch.memory_format = torch.contiguous_format) -> Jet:
     """Rows in one block of memory."""
-    return _rows(x, x.rows.contiguous() if memory_format in (torch.contiguous_format, torch.preserve_format) else x.rows)
+    return _rows(
+        x, x.rows.contiguous() if memory_format in (torch.contiguous_format, torch.preserve_format) else x.rows
+    )
 
 
 @rule("clone", "selection")
@@ -258,7 +260,7 @@ def data(x: Jet) -> Jet:
 
 
 @rule("to", "selection", "type", "type_as")
-def to(x: Jet, *args: Any, **kwargs: Any) -> Jet:  # noqa: ANN401
+def to(x: Jet, *args: Any, **kwargs: Any) -> Jet:
     """Another dtype or device, for all rows."""
     args = tuple(a.rows if is_jet(a) else a for a in args)
     kwargs.pop("memory_format", None)

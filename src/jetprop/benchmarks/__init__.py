@@ -1,0 +1,5 @@
+"""Time and memory of jetprop, as ratios measured in one process; `jetprop bench NAME` runs them."""
+
+from jetprop.benchmarks.engine import EngineCase, bench_engine
+
+__all__ = ["EngineCase", "bench_engine"]

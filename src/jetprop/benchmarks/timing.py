@@ -1,0 +1,54 @@
+"""Timing for shared, noisy hardware: the rivals take turns in one process, and ratios are formed turn by turn."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+__all__ = ["Timing", "take_turns"]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What one contestant took.
+
+    Args:
+        seconds: median over the turns.
+        ratio: median over the turns of its time divided by the reference's time in the same turn.
+        spread: half the distance between the quartiles of that ratio.
+        turns: how many.
+    """
+
+    seconds: float
+    ratio: float
+    spread: float
+    turns: int
+
+
+def take_turns(contestants: dict[str, Callable[[], object]], reference: str, seconds: float) -> dict[str, Timing]:
+    """Run every contestant in turn, again and again, for about `seconds` in all (at least five turns).
+
+    Args:
+        contestants: name to a function of no arguments, warmed up already.
+        reference: the one whose time is the unit of the ratios.
+        seconds: the budget.
+    """
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    begin = time.perf_counter()
+    while len(times[reference]) < 5 or time.perf_counter() - begin < seconds:
+        for name, run in contestants.items():
+            start = time.perf_counter()
+            run()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            times[name].append(time.perf_counter() - start)
+    result = {}
+    for name, own in times.items():
+        ratios = sorted(a / b for a, b in zip(own, times[reference], strict=True))
+        low, high = ratios[len(ratios) // 4], ratios[(3 * len(ratios)) // 4]
+        result[name] = Timing(statistics.median(own), statistics.median(ratios), (high - low) / 2, len(own))
+    return result
