@@ -112,7 +112,9 @@ def bench_engine(
     progress(f"L = {case.width}, {len(basis)} rows: taking turns for {seconds:g} s")
     timings = take_turns(quick, "floor", seconds)
     if rivals:
-        slow = take_turns({name: contestants[name] for name in contestants if name == "floor" or name not in quick}, "floor", seconds)
+        slow = take_turns(
+            {name: contestants[name] for name in contestants if name == "floor" or name not in quick}, "floor", seconds
+        )
         timings |= {name: t for name, t in slow.items() if name != "floor"}
     return {
         "case": asdict(case),
@@ -207,7 +209,9 @@ def _saved_bytes(run: Callable[[], None]) -> int:
     kept: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
-        if not isinstance(tensor, nn.Parameter) and not (tensor._base is not None and isinstance(tensor._base, nn.Parameter)):
+        if not isinstance(tensor, nn.Parameter) and not (
+            tensor._base is not None and isinstance(tensor._base, nn.Parameter)
+        ):
             storage = tensor.untyped_storage()
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor

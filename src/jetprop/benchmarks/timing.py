@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -29,7 +29,7 @@ class Timing:
     turns: int
 
 
-def take_turns(contestants: dict[str, Callable[[], object]], reference: str, seconds: float) -> dict[str, Timing]:
+def take_turns(contestants: Mapping[str, Callable[[], object]], reference: str, seconds: float) -> dict[str, Timing]:
     """Run every contestant in turn, again and again, for about `seconds` in all (at least five turns).
 
     Args:

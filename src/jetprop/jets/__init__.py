@@ -1,15 +1,15 @@
 """The engine: jets, their rules, and what makes them fast."""
 
+from jetprop.jets import rules as _rules  # noqa: F401 - registers every rule
 from jetprop.jets.basis import Basis, Index, Label, Term, Trace
 from jetprop.jets.dispatch import RULES, MissingRuleError, Rule, attach_methods, rule
+from jetprop.jets.functional import functional_call
 from jetprop.jets.jet import Jet
 from jetprop.jets.kernels import compilation, compile_kernels
 from jetprop.jets.memory import keep_freed_memory
+from jetprop.jets.reference import push
 from jetprop.jets.rules.elementwise import KinkWarning, elementwise
 from jetprop.jets.rules.products import bilinear
-from jetprop.jets import rules as _rules  # noqa: F401 - registers every rule
-from jetprop.jets.functional import functional_call
-from jetprop.jets.reference import push
 
 attach_methods(Jet)
 

@@ -20,12 +20,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from math import factorial
 
 from torch import Tensor
 
 from jetprop.jets.basis import Basis
+from jetprop.jets.remember import remembered
 
 __all__ = ["Composition", "Row", "compose", "compose_adjoint", "composition", "product", "product_adjoint"]
 
@@ -53,7 +53,7 @@ class Composition:
     multiplications: int
 
 
-@cache
+@remembered
 def composition(basis: Basis) -> Composition:
     """Work out Faà di Bruno's polynomials for a basis, or find that they are too many to unroll."""
     rows, order = len(basis), basis.order

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from itertools import combinations, combinations_with_replacement
 from typing import NamedTuple
 
+import torch.utils._pytree as pytree
+
 __all__ = ["Basis", "Index", "Label", "Term", "Trace"]
 
 Index = tuple[int, ...]
@@ -219,7 +221,9 @@ def _checked(label: Label) -> Label:
     if isinstance(label, Trace):
         weights = tuple(sorted((i, float(w)) for i, w in label.weights if w != 0))
         if not weights or len(dict(weights)) < len(weights) or weights[0][0] < 0:
-            raise ValueError(f"a Trace needs a nonzero weight for some direction, and one for each; got {label.weights}")
+            raise ValueError(
+                f"a Trace needs a nonzero weight for some direction, and one for each; got {label.weights}"
+            )
         return Trace(weights)
     if not isinstance(label, tuple) or any(not isinstance(i, int) or i < 0 for i in label):
         raise ValueError(f"a label is a tuple of direction numbers ≥ 0, or a Trace; got {label!r}")
@@ -259,3 +263,7 @@ def _leibniz(labels: tuple[Label, ...], position: dict[Label, int]) -> Iterator[
                 counted[left, right] += 1
         for (left, right), factor in counted.items():
             yield Term(row, position[left], position[right], factor)
+
+
+# To compilers a basis is a constant, guarded as a whole: its tables are neither traced nor guarded entry by entry.
+pytree.register_constant(Basis)

@@ -58,7 +58,7 @@ SPELLINGS: dict[Callable, Callable[..., Any]] = {}
 SPELLING_NAMES: dict[Callable, str] = {}
 """The rule's name for each Python spelling."""
 
-_NAMESPACES = (torch, Tensor, F, torch.special, torch.linalg, torch.fft, torch._C._nn)
+_NAMESPACES = (torch, Tensor, F, torch.special, torch.linalg, torch.fft, sys.modules["torch._C._nn"])
 _OPERATORS = {
     "add": ("__add__", "__radd__"),
     "sub": ("__sub__",),
@@ -148,6 +148,10 @@ def _spell(function: object, name: str, apply: Callable) -> None:
     SPELLING_NAMES[function] = name
 
 
+_OF_THE_OBJECT = {"t", "transpose", "squeeze", "unsqueeze", "detach"}
+"""Their in-place forms change how one object sees its memory, not the memory."""
+
+
 def _in_place(apply: Callable, name: str) -> Callable:
     """The in-place form: computed from a copy, written through to the rows, so that views of them see it."""
 
@@ -157,11 +161,16 @@ def _in_place(apply: Callable, name: str) -> Callable:
                 f"in-place {name!r} would write a jet into a plain tensor of shape {tuple(target.shape)} and lose its "
                 f"derivatives; make the target a jet (Jet.constant), or write the result out of place"
             )
+        if name in _OF_THE_OBJECT:
+            target.rows = apply(target, *args, **kwargs).rows
+            return target
         source = type(target)._of(target.rows.clone(), target.basis)
         result = apply(source, *args, **kwargs)
+        if isinstance(result, Tensor):
+            raise TypeError(f"in-place {name!r} would lose the derivatives of the jet: its result has none")
         if result.rows.shape != target.rows.shape:
             raise RuntimeError(
-                f"in-place {name!r}: a result of shape {tuple(result.shape)} does not fit the shape {tuple(target.shape)}"
+                f"in-place {name!r}: the result of shape {tuple(result.shape)} does not fit {tuple(target.shape)}"
             )
         target.rows.copy_(result.rows)
         return target
@@ -198,9 +207,13 @@ def dispatch(function: Callable, args: tuple, kwargs: dict[str, Any]) -> Any:
         )
     if not torch.is_grad_enabled() and not torch.compiler.is_compiling():
         _refuse_inside_custom_function(function)
-    apply = SPELLINGS.get(function)
-    if apply is None:
-        apply = _reentered(function)
+    apply = SPELLINGS.get(function) or _composites.get(function) or _reentered(function)
+    if "input" in kwargs and not args:
+        kwargs = dict(kwargs)
+        args = (kwargs.pop("input"),)
+    if "other" in kwargs and len(args) == 1:
+        kwargs = dict(kwargs)
+        args = (*args, kwargs.pop("other"))
     return apply(*args, **kwargs)
 
 
@@ -212,11 +225,11 @@ def _refuse_inside_custom_function(function: Callable) -> None:
     frame = sys._getframe(2)
     while frame is not None:
         if frame.f_code is _FUNCTION_APPLY:
+            custom = getattr(frame.f_locals.get("cls"), "__name__", "")
             raise TypeError(
-                f"a jet was passed into the custom autograd.Function "
-                f"{getattr(frame.f_locals.get('cls'), '__name__', '')!r} (it met {_name(function)} there), whose backward "
-                f"knows nothing of derivative rows; register a rule for the operation with @jetprop.jets.rule, or use "
-                f"torch.utils.checkpoint with use_reentrant=False"
+                f"a jet was passed into the custom autograd.Function {custom!r} (it met {_name(function)} there), "
+                f"whose backward knows nothing of derivative rows; register a rule for the operation with "
+                f"@jetprop.jets.rule, or use torch.utils.checkpoint with use_reentrant=False"
             )
         frame = frame.f_back
 
@@ -225,21 +238,25 @@ def _never(*_: object, **__: object) -> bool:
     return False
 
 
+_composites: dict[Callable, Callable] = {}
+"""Composites of `torch.nn.functional` met so far, and what runs for them. A rule registered later comes before them."""
+
 _OVERRIDE_CHECKS = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
 
 
 def _reentered(function: Callable) -> Callable:
     """A composite of `torch.nn.functional` with its first check for overrides answered "no", so that its body runs.
 
-    The operations in the body meet the jet again, each with its own rule.
+    The operations in the body meet the jet again, each with its own rule. Where the check is not made in the body
+    itself, but in what that calls, calling it again would lead here again.
     """
-    if not isinstance(function, types.FunctionType) or function.__module__ not in _COMPOSITES:
+    composite = isinstance(function, types.FunctionType) and function.__module__ in _COMPOSITES
+    if not composite or not set(_OVERRIDE_CHECKS) & set(function.__code__.co_names):
         raise MissingRuleError(_missing(_name(function)))
     scope = {**function.__globals__, **dict.fromkeys(_OVERRIDE_CHECKS, _never)}
     body = types.FunctionType(function.__code__, scope, function.__name__, function.__defaults__, function.__closure__)
     body.__kwdefaults__ = function.__kwdefaults__
-    SPELLINGS[function] = body
-    SPELLING_NAMES[function] = f"composite {function.__name__}"
+    _composites[function] = body
     return body
 
 

@@ -115,7 +115,7 @@ class Jet:
             ) from error
         count = directions.shape[0]
         basis = Basis.full(count, order) if basis is None else basis
-        if len(basis.directions) != count:
+        if basis.order and len(basis.directions) != count:
             raise ValueError(f"{count} directions were given, the basis has {len(basis.directions)}: {basis!r}")
         above = len(basis) - 1 - count if basis.order else 0
         firsts = directions if basis.order else directions[:0]
@@ -258,7 +258,10 @@ class Jet:
 
     def __len__(self) -> int:
         if self.dim() == 0:
-            raise TypeError("len() of a jet with a 0-d value")
+            raise TypeError(
+                "a jet with a 0-d value has no len(); if torch.tensor(jet) or torch.as_tensor(jet) asked for it, that "
+                "would lose the derivatives of a jet without a word; take jet.value if that is meant"
+            )
         return self.shape[0]
 
     def __iter__(self) -> Iterator[Jet]:
@@ -272,6 +275,8 @@ class Jet:
         return f"Jet(value {list(self.shape)}, {self.dtype}, {self.device}{note}; {self.basis!r})"
 
     # ---- what would lose the derivatives ----------------------------------------------------------------------------
+
+    __array_ufunc__ = None  # an array or a scalar of NumPy on the left leaves the operation to the jet
 
     def _refuse(self, what: str) -> Any:
         raise TypeError(f"{what} would lose the derivatives of a jet without a word; take jet.value if that is meant")
@@ -295,7 +300,7 @@ class Jet:
         """Refused: a Python number has no derivatives."""
         return self._refuse("jet.item()")
 
-    def numpy(self) -> Any:
+    def numpy(self, *_: Any, **__: Any) -> Any:
         """Refused: an array has no derivatives."""
         return self._refuse("jet.numpy()")
 
@@ -339,11 +344,19 @@ class Jet:
         def __ne__(self, other: Any) -> Any: ...
 
         @property
-        def T(self) -> Jet: ...
+        def T(self) -> Jet:
+            """All axes in reverse."""
+            ...
+
         @property
-        def mT(self) -> Jet: ...
+        def mT(self) -> Jet:
+            """The last two axes exchanged."""
+            ...
+
         @property
-        def data(self) -> Jet: ...
+        def data(self) -> Jet:
+            """What `detach` gives."""
+            ...
 
 
 def _unflatten(leaves: Iterable[Any], basis: Any) -> Jet:

@@ -17,7 +17,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache
 from typing import Any, Literal
 
 import torch
@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from jetprop.jets.algebra import compose, compose_adjoint, composition, product, product_adjoint
+from jetprop.jets.algebra import Row, compose, compose_adjoint, composition, product, product_adjoint
 from jetprop.jets.basis import Basis
 
 __all__ = ["Tower", "add_to_value", "apply_tower", "compilation", "compile_kernels", "linear", "multiply"]
@@ -63,8 +63,8 @@ def compilation() -> dict[str, Any]:
     return {"mode": _mode, "kernels": dict(_seconds), "eager_because": _fallback}
 
 
-def _run(key: tuple, name: str, function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
-    """Call the compiled form of `function` where that pays, else the function itself."""
+def _run(name: str, function: Callable[..., Tensor], tensors: tuple[Tensor, ...], *constants: Any) -> Tensor:
+    """`function(*tensors, *constants)`, compiled where that pays; the constants are hashable and decide the kernel."""
     first = tensors[0]
     if (
         _mode == "never"
@@ -74,14 +74,16 @@ def _run(key: tuple, name: str, function: Callable[..., Tensor], *tensors: Tenso
         or type(first) is not Tensor
         or torch._C._are_functorch_transforms_active()
     ):
-        return function(*tensors)
-    key = (*key, first.dtype, first.device.type)
+        return function(*tensors, *constants)
+    key = (function, *constants, first.dtype, first.device.type)
     flat = [t.reshape(t.shape[0], -1).contiguous() for t in tensors]
-    compiled = _compiled.get(key) or _compile(key, name, function, flat)
-    return function(*tensors) if compiled is None else compiled(*flat).view(first.shape)
+    compiled = _compiled.get(key) or _compile(key, name, lambda *rows: function(*rows, *constants), flat)
+    return function(*tensors, *constants) if compiled is None else compiled(*flat).view(first.shape)
 
 
-def _compile(key: tuple, name: str, function: Callable[..., Tensor], example: list[Tensor]) -> Callable[..., Tensor] | None:
+def _compile(
+    key: tuple, name: str, function: Callable[..., Tensor], example: list[Tensor]
+) -> Callable[..., Tensor] | None:
     device = example[0].device.type
     if not _compiler_present(device):
         return _give_up(f"no compiler for {device} found (a C++ compiler, e.g. g++; Triton on CUDA)")
@@ -102,7 +104,7 @@ def _compile(key: tuple, name: str, function: Callable[..., Tensor], example: li
     return compiled
 
 
-@lru_cache(maxsize=None)
+@cache
 def _compiler_present(device: str) -> bool:
     if device == "cuda":
         from torch.utils._triton import has_triton
@@ -120,22 +122,17 @@ def _give_up(reason: str) -> None:
 # ---- elementwise functions ------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=None)
-def _tower_pair(tower: Tower, basis: Basis) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]:
-    formula, order = composition(basis), basis.order
-
-    def forward(z: Tensor) -> Tensor:
-        rows = z.unbind(0)
-        return _stacked(compose(formula, tower(rows[0], order), rows), rows[0])
-
-    def adjoint(z: Tensor, g: Tensor) -> Tensor:
-        rows = z.unbind(0)
-        return _stacked(compose_adjoint(formula, tower(rows[0], order + 1), rows, g.unbind(0)), rows[0])
-
-    return forward, adjoint
+def _tower_forward(z: Tensor, tower: Tower, basis: Basis) -> Tensor:
+    rows = z.unbind(0)
+    return _stacked(compose(composition(basis), tower(rows[0], basis.order), rows), rows[0])
 
 
-def _stacked(rows: Sequence[Tensor | None], like: Tensor) -> Tensor:
+def _tower_adjoint(z: Tensor, g: Tensor, tower: Tower, basis: Basis) -> Tensor:
+    rows = z.unbind(0)
+    return _stacked(compose_adjoint(composition(basis), tower(rows[0], basis.order + 1), rows, g.unbind(0)), rows[0])
+
+
+def _stacked(rows: Sequence[Row], like: Tensor) -> Tensor:
     return torch.stack([torch.zeros_like(like) if row is None else row for row in rows])
 
 
@@ -146,15 +143,15 @@ class _Elementwise(Function):
     def forward(ctx: Any, z: Tensor, tower: Tower, basis: Basis, name: str) -> Tensor:  # noqa: ANN401
         ctx.tower, ctx.basis, ctx.name = tower, basis, name
         ctx.save_for_backward(z)
-        return _run((tower, basis, "forward"), f"{name} forward, {len(basis)} rows", _tower_pair(tower, basis)[0], z)
+        return _run(f"{name} forward, {len(basis)} rows", _tower_forward, (z,), tower, basis)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple:  # noqa: ANN401
         (z,) = ctx.saved_tensors
-        adjoint = _tower_pair(ctx.tower, ctx.basis)[1]
         if torch.is_grad_enabled():
-            return adjoint(z, g), None, None, None
-        return _run((ctx.tower, ctx.basis, "adjoint"), f"{ctx.name} adjoint, {len(ctx.basis)} rows", adjoint, z, g), None, None, None
+            return _tower_adjoint(z, g, ctx.tower, ctx.basis), None, None, None
+        name = f"{ctx.name} adjoint, {len(ctx.basis)} rows"
+        return _run(name, _tower_adjoint, (z, g), ctx.tower, ctx.basis), None, None, None
 
 
 def apply_tower(rows: Tensor, tower: Tower, basis: Basis, name: str) -> Tensor:
@@ -172,15 +169,12 @@ def apply_tower(rows: Tensor, tower: Tower, basis: Basis, name: str) -> Tensor:
 # ---- products -------------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=None)
-def _product_pair(basis: Basis) -> tuple[Callable[[Tensor, Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]:
-    def forward(u: Tensor, v: Tensor) -> Tensor:
-        return torch.stack(product(basis, u.unbind(0), v.unbind(0)))
+def _product_forward(u: Tensor, v: Tensor, basis: Basis) -> Tensor:
+    return _stacked(product(basis, u.unbind(0), v.unbind(0)), u[0])
 
-    def adjoint(g: Tensor, v: Tensor) -> Tensor:
-        return torch.stack(product_adjoint(basis, g.unbind(0), v.unbind(0)))
 
-    return forward, adjoint
+def _product_adjoint(g: Tensor, v: Tensor, basis: Basis) -> Tensor:
+    return _stacked(product_adjoint(basis, g.unbind(0), v.unbind(0)), g[0])
 
 
 class _Product(Function):
@@ -190,7 +184,7 @@ class _Product(Function):
     def forward(ctx: Any, u: Tensor, v: Tensor, basis: Basis) -> Tensor:  # noqa: ANN401
         ctx.basis = basis
         ctx.save_for_backward(u, v)
-        return _run((basis, "product"), f"product forward, {len(basis)} rows", _product_pair(basis)[0], u, v)
+        return _run(f"product forward, {len(basis)} rows", _product_forward, (u, v), basis)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple:  # noqa: ANN401
@@ -205,7 +199,7 @@ class _Pullback(Function):
     def forward(ctx: Any, g: Tensor, v: Tensor, basis: Basis) -> Tensor:  # noqa: ANN401
         ctx.basis = basis
         ctx.save_for_backward(g, v)
-        return _run((basis, "pullback"), f"product adjoint, {len(basis)} rows", _product_pair(basis)[1], g, v)
+        return _run(f"product adjoint, {len(basis)} rows", _product_adjoint, (g, v), basis)
 
     @staticmethod
     def backward(ctx: Any, h: Tensor) -> tuple:  # noqa: ANN401
@@ -248,7 +242,7 @@ class _Linear(Function):
 
 
 def linear(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """All rows through a linear layer, `[R, …, in]` to `[R, …, out]`; weight `[out, in]`, bias `[out]` on the value row."""
+    """All rows through a linear layer: rows `[R, …, in]`, weight `[out, in]`, bias `[out]`, which the value row gets."""
     return _Linear.apply(rows, weight, bias)
 
 

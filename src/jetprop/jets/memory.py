@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from functools import lru_cache
+from functools import cache
 
 __all__ = ["keep_freed_memory"]
 
@@ -12,7 +12,7 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 _GIBIBYTE = 1 << 30
 
 
-@lru_cache(maxsize=None)
+@cache
 def keep_freed_memory() -> bool:
     """Tell glibc to keep what is freed instead of handing it back to the system (once; the whole process is affected).
 

@@ -32,7 +32,8 @@ def push(
         function: a module or function of one tensor that returns one tensor.
         x: the jet to push through it.
         backend: `"engine"` calls `function(x)`; `"reference"` hands the function plain tensors and differentiates it by
-            nested reverse mode: for operations without a rule. Time grows with the number of outputs and about threefold with each order.
+            nested reverse mode: for operations without a rule. Time grows with the number of outputs, and about
+            threefold with each order.
         create_graph: reference only: whether the result can be differentiated further (in parameters, in the rows).
 
     Raises:
@@ -41,7 +42,7 @@ def push(
     Example:
         >>> import torch
         >>> from jetprop.jets import Jet, push
-        >>> push(torch.special.i0, Jet.seed(torch.zeros(1, 1), order=2), backend="reference").d(0, 0)
+        >>> push(torch.special.i0, Jet.seed(torch.zeros(1, 1), order=2), backend="reference", create_graph=False).d(0, 0)
         tensor([[0.5000]])
     """
     if backend == "engine":
@@ -73,8 +74,8 @@ def _taylor(x: Jet, t: Tensor, place: dict[int, int]) -> Tensor:
             directions = {i for i, _ in label.weights}
             if traced & directions or any((i, i) in x.basis for i in directions):
                 raise ValueError(
-                    f"the reference backend takes one trace along a direction and no pure second derivative beside it, got "
-                    f"{label} in {x.basis!r}; push them one after the other"
+                    f"the reference backend takes one trace along a direction and no pure second derivative beside it, "
+                    f"got {label} in {x.basis!r}; push them one after the other"
                 )
             traced |= directions
             monomials[label] = along[place[label.weights[0][0]]] ** 2 / (2 * label.weights[0][1])
@@ -99,7 +100,9 @@ class _Derivatives:
         self.slopes: dict[Index, list[Tensor | None]] = {}
 
     def __getitem__(self, index: Index) -> Tensor:
-        return torch.stack(self._entries(index)).reshape(self.y.shape).to(self.y.dtype) if index else self.y
+        if not index or not self.y.numel():
+            return self.y
+        return torch.stack(self._entries(index)).reshape(self.y.shape).to(self.y.dtype)
 
     def _entries(self, index: Index) -> list[Tensor]:
         if index not in self.entries:

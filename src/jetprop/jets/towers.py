@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -17,13 +16,15 @@ from torch import Tensor
 
 from jetprop.jets.algebra import compose, composition, product
 from jetprop.jets.basis import Basis
+from jetprop.jets.remember import remembered
 
 __all__ = ["TowerOf", "chain", "times"]
 
-TowerOf = list["Tensor | None"]
+TowerOf = Sequence["Tensor | None"]
+"""[f(z), f'(z), …]; None stands for a derivative that vanishes identically."""
 
 
-@lru_cache(maxsize=None)
+@remembered
 def _line(order: int) -> Basis:
     return Basis.directional(1, order)
 
@@ -40,13 +41,13 @@ def times(u: Sequence[Tensor | None], v: Sequence[Tensor | None]) -> TowerOf:
 
 
 def identity(z: Tensor, order: int) -> TowerOf:
-    """z, 1, 0, …"""
+    """`z, 1, 0, …`."""
     return [z, torch.ones_like(z), *[None] * (order - 1)][: order + 1]
 
 
 def _polynomial_tower(value: Tensor, polynomials: Sequence[Sequence[float]], first: Tensor) -> TowerOf:
     """[value, p₁(value), …]; p₁ is passed ready-made as `first`."""
-    out: TowerOf = [value]
+    out: list[Tensor | None] = [value]
     for k, coefficients in enumerate(polynomials[1:], start=1):
         if k == 1:
             out.append(first)
@@ -58,10 +59,10 @@ def _polynomial_tower(value: Tensor, polynomials: Sequence[Sequence[float]], fir
     return out
 
 
-@lru_cache(maxsize=None)
+@remembered
 def _iterated(order: int, factor: tuple[float, ...]) -> tuple[tuple[float, ...], ...]:
     """p₀ = x, p_{k+1} = p_k' · factor: the derivatives of a solution of f' = factor(f), as polynomials in f."""
-    out = [(0.0, 1.0)]
+    out: list[tuple[float, ...]] = [(0.0, 1.0)]
     for _ in range(order):
         slope = [i * c for i, c in enumerate(out[-1])][1:] or [0.0]
         raised = [0.0] * (len(slope) + len(factor) - 1)
@@ -73,7 +74,7 @@ def _iterated(order: int, factor: tuple[float, ...]) -> tuple[tuple[float, ...],
 
 
 def sigmoid(z: Tensor, order: int) -> TowerOf:
-    """s = 1/(1+e⁻ᶻ), s(1−s), s(1−s)(1−2s), …"""
+    """`s = 1/(1+e⁻ᶻ), s(1−s), s(1−s)(1−2s), …`."""
     s = torch.sigmoid(z)
     if order <= 3:
         d = s * (1 - s)
@@ -82,7 +83,7 @@ def sigmoid(z: Tensor, order: int) -> TowerOf:
 
 
 def tanh(z: Tensor, order: int) -> TowerOf:
-    """t, 1−t², −2t(1−t²), …"""
+    """`t, 1−t², −2t(1−t²), …`."""
     t = torch.tanh(z)
     if order <= 3:
         d = 1 - t * t
@@ -91,18 +92,18 @@ def tanh(z: Tensor, order: int) -> TowerOf:
 
 
 def tan(z: Tensor, order: int) -> TowerOf:
-    """t, 1+t², 2t(1+t²), …"""
+    """`t, 1+t², 2t(1+t²), …`."""
     t = torch.tan(z)
     return _polynomial_tower(t, _iterated(order, (1.0, 0.0, 1.0)), 1 + t * t)
 
 
 def exp(z: Tensor, order: int) -> TowerOf:
-    """eᶻ, eᶻ, …"""
+    """`eᶻ, eᶻ, …`."""
     return [torch.exp(z)] * (order + 1)
 
 
 def expm1(z: Tensor, order: int) -> TowerOf:
-    """eᶻ − 1, eᶻ, …"""
+    """`eᶻ − 1, eᶻ, …`."""
     return [torch.expm1(z), *[torch.exp(z)] * order]
 
 
@@ -114,7 +115,7 @@ def exp2(z: Tensor, order: int) -> TowerOf:
 
 def pow(z: Tensor, order: int, exponent: float) -> TowerOf:
     """zᵖ, p zᵖ⁻¹, p(p−1) zᵖ⁻², …; exactly zero above an integer p ≥ 0."""
-    out: TowerOf = [torch.pow(z, exponent)]
+    out: list[Tensor | None] = [torch.pow(z, exponent)]
     factor = 1.0
     for k in range(order):
         factor *= exponent - k
@@ -133,30 +134,30 @@ def rsqrt(z: Tensor, order: int) -> TowerOf:
 
 
 def reciprocal(z: Tensor, order: int) -> TowerOf:
-    """1/z, −1/z², 2/z³, …"""
+    """`1/z, −1/z², 2/z³, …`."""
     r = torch.reciprocal(z)
-    out: TowerOf = [r]
+    out: list[Tensor | None] = [r]
     for k in range(1, order + 1):
         out.append(out[-1] * r * -k)  # type: ignore[operator]
     return out
 
 
 def square(z: Tensor, order: int) -> TowerOf:
-    """z², 2z, 2, 0, …"""
+    """`z², 2z, 2, 0, …`."""
     return [torch.square(z), 2 * z, torch.full_like(z, 2.0), *[None] * (order - 2)][: order + 1]
 
 
 def log(z: Tensor, order: int) -> TowerOf:
-    """ln z, 1/z, −1/z², …"""
+    """`ln z, 1/z, −1/z², …`."""
     return [torch.log(z), *(reciprocal(z, order - 1) if order else [])]
 
 
 def log1p(z: Tensor, order: int) -> TowerOf:
-    """ln(1+z), 1/(1+z), …"""
+    """`ln(1+z), 1/(1+z), …`."""
     return [torch.log1p(z), *(reciprocal(1 + z, order - 1) if order else [])]
 
 
-def _scaled(tower: TowerOf, factor: float) -> TowerOf:
+def _scaled(tower: TowerOf, factor: float) -> list[Tensor | None]:
     return [t if t is None else factor * t for t in tower]
 
 
@@ -175,24 +176,24 @@ def _cycle(order: int, *period: Tensor) -> TowerOf:
 
 
 def sin(z: Tensor, order: int) -> TowerOf:
-    """sin, cos, −sin, −cos, …"""
+    """`sin, cos, −sin, −cos, …`."""
     s, c = torch.sin(z), torch.cos(z)
     return _cycle(order, s, c, -s, -c)
 
 
 def cos(z: Tensor, order: int) -> TowerOf:
-    """cos, −sin, −cos, sin, …"""
+    """`cos, −sin, −cos, sin, …`."""
     s, c = torch.sin(z), torch.cos(z)
     return _cycle(order, c, -s, -c, s)
 
 
 def sinh(z: Tensor, order: int) -> TowerOf:
-    """sinh, cosh, …"""
+    """`sinh, cosh, …`."""
     return _cycle(order, torch.sinh(z), torch.cosh(z))
 
 
 def cosh(z: Tensor, order: int) -> TowerOf:
-    """cosh, sinh, …"""
+    """`cosh, sinh, …`."""
     return _cycle(order, torch.cosh(z), torch.sinh(z))
 
 
@@ -204,53 +205,53 @@ def _antiderivative(value: Tensor, outer: Callable[[Tensor, int], TowerOf], inne
 
 
 def _quadratic(z: Tensor, order: int, constant: float, factor: float) -> TowerOf:
-    """constant + factor·z²."""
+    """`constant + factor·z²`."""
     return [constant + factor * z * z, *_scaled(square(z, max(order, 1))[1:], factor)][: order + 1]
 
 
 def asin(z: Tensor, order: int) -> TowerOf:
-    """f' = (1 − z²)^(−1/2)."""
+    """`f' = (1 − z²)^(−1/2)`."""
     return _antiderivative(torch.asin(z), rsqrt, _quadratic(z, order, 1, -1), order)
 
 
 def acos(z: Tensor, order: int) -> TowerOf:
-    """f' = −(1 − z²)^(−1/2)."""
+    """`f' = −(1 − z²)^(−1/2)`."""
     return [torch.acos(z), *_scaled(asin(z, order)[1:], -1)]
 
 
 def atan(z: Tensor, order: int) -> TowerOf:
-    """f' = 1/(1 + z²)."""
+    """`f' = 1/(1 + z²)`."""
     return _antiderivative(torch.atan(z), reciprocal, _quadratic(z, order, 1, 1), order)
 
 
 def asinh(z: Tensor, order: int) -> TowerOf:
-    """f' = (1 + z²)^(−1/2)."""
+    """`f' = (1 + z²)^(−1/2)`."""
     return _antiderivative(torch.asinh(z), rsqrt, _quadratic(z, order, 1, 1), order)
 
 
 def acosh(z: Tensor, order: int) -> TowerOf:
-    """f' = (z² − 1)^(−1/2)."""
+    """`f' = (z² − 1)^(−1/2)`."""
     return _antiderivative(torch.acosh(z), rsqrt, _quadratic(z, order, -1, 1), order)
 
 
 def atanh(z: Tensor, order: int) -> TowerOf:
-    """f' = 1/(1 − z²)."""
+    """`f' = 1/(1 − z²)`."""
     return _antiderivative(torch.atanh(z), reciprocal, _quadratic(z, order, 1, -1), order)
 
 
-def _gauss(z: Tensor, order: int, factor: float, rate: float) -> TowerOf:
-    """factor · exp(−rate z²) and its derivatives: g⁽ᵏ⁺¹⁾ = −2 rate (z g⁽ᵏ⁾ + k g⁽ᵏ⁻¹⁾)."""
-    out: TowerOf = [factor * torch.exp(-rate * z * z)]
+def _gauss(z: Tensor, order: int, factor: float, rate: float) -> list[Tensor]:
+    """`factor · exp(−rate z²)` and its derivatives: g⁽ᵏ⁺¹⁾ = −2 rate (z g⁽ᵏ⁾ + k g⁽ᵏ⁻¹⁾)."""
+    out = [factor * torch.exp(-rate * z * z)]
     for k in range(order):
         following = z * out[k]
         if k:
-            following = following + k * out[k - 1]  # type: ignore[operator]
+            following = following + k * out[k - 1]
         out.append(-2 * rate * following)
     return out
 
 
 def erf(z: Tensor, order: int) -> TowerOf:
-    """f' = 2/√π e^(−z²)."""
+    """`f' = 2/√π e^(−z²)`."""
     return [torch.erf(z), *(_gauss(z, order - 1, 2 / math.sqrt(math.pi), 1.0) if order else [])]
 
 
@@ -260,12 +261,12 @@ def erfc(z: Tensor, order: int) -> TowerOf:
 
 
 def lgamma(z: Tensor, order: int) -> TowerOf:
-    """ln Γ, ψ, ψ', …"""
+    """`ln Γ, ψ, ψ', …`."""
     return [torch.lgamma(z), *(digamma(z, order - 1) if order else [])]
 
 
 def digamma(z: Tensor, order: int) -> TowerOf:
-    """ψ, ψ', ψ'', …"""
+    """`ψ, ψ', ψ'', …`."""
     return [torch.digamma(z), *(torch.polygamma(k, z) for k in range(1, order + 1))]
 
 
@@ -306,7 +307,7 @@ def gelu(z: Tensor, order: int, approximate: str = "none") -> TowerOf:
 
 def softplus(z: Tensor, order: int, beta: float = 1.0, threshold: float = 20.0) -> TowerOf:
     """ln(1 + e^(βz))/β, and z itself where βz exceeds the threshold."""
-    out: TowerOf = [F.softplus(z, beta, threshold)]
+    out: list[Tensor | None] = [F.softplus(z, beta, threshold)]
     linear = beta * z > threshold
     for k, s in enumerate(sigmoid(beta * z, order - 1) if order else []):
         out.append(torch.where(linear, float(k == 0), s * beta**k))  # type: ignore[operator]
@@ -314,8 +315,8 @@ def softplus(z: Tensor, order: int, beta: float = 1.0, threshold: float = 20.0) 
 
 
 def log_sigmoid(z: Tensor, order: int) -> TowerOf:
-    """ln σ(z): f' = σ(−z)."""
-    out: TowerOf = [F.logsigmoid(z)]
+    """`ln σ(z)`: f' = σ(−z)."""
+    out: list[Tensor | None] = [F.logsigmoid(z)]
     for k, s in enumerate(sigmoid(-z, order - 1) if order else []):
         out.append(-s if k % 2 else s)  # type: ignore[operator]
     return out
@@ -328,13 +329,13 @@ def mish(z: Tensor, order: int) -> TowerOf:
 
 
 def elu(z: Tensor, order: int, alpha: float = 1.0) -> TowerOf:
-    """Z where z > 0, else α(eᶻ − 1)."""
+    """`z` where z > 0, else α(eᶻ − 1)."""
     e = alpha * torch.exp(z.clamp(max=0))
     return [F.elu(z, alpha), *(torch.where(z > 0, float(k == 1), e) for k in range(1, order + 1))]
 
 
 def celu(z: Tensor, order: int, alpha: float = 1.0) -> TowerOf:
-    """Z where z > 0, else α(e^(z/α) − 1)."""
+    """`z` where z > 0, else α(e^(z/α) − 1)."""
     e = torch.exp(z.clamp(max=0) / alpha)
     return [F.celu(z, alpha), *(torch.where(z > 0, float(k == 1), e * alpha ** (1 - k)) for k in range(1, order + 1))]
 
@@ -348,10 +349,10 @@ def selu(z: Tensor, order: int) -> TowerOf:
 
 
 def softsign(z: Tensor, order: int) -> TowerOf:
-    """z/(1+|z|)."""
+    """`z/(1+|z|)`."""
     r = 1 / (1 + z.abs())
     odd = -torch.sign(z)
-    out: TowerOf = [F.softsign(z)]
+    out: list[Tensor | None] = [F.softsign(z)]
     power, factor = r, 1.0
     for k in range(1, order + 1):
         power, factor = power * r, factor * k
@@ -360,9 +361,9 @@ def softsign(z: Tensor, order: int) -> TowerOf:
 
 
 def tanhshrink(z: Tensor, order: int) -> TowerOf:
-    """Z − tanh z."""
+    """`z − tanh z`."""
     t = _scaled(tanh(z, order), -1)
-    out: TowerOf = [F.tanhshrink(z), *t[1:]]
+    out: list[Tensor | None] = [F.tanhshrink(z), *t[1:]]
     if order:
         out[1] = 1 + out[1]  # type: ignore[operator]
     return out
@@ -384,17 +385,17 @@ def relu6(z: Tensor, order: int) -> TowerOf:
 
 
 def leaky_relu(z: Tensor, order: int, negative_slope: float = 0.01) -> TowerOf:
-    """Z, times the slope where z ≤ 0."""
+    """`z`, times the slope where z ≤ 0."""
     return _slope(F.leaky_relu(z, negative_slope), torch.where(z > 0, torch.ones_like(z), negative_slope), order)
 
 
 def hardtanh(z: Tensor, order: int, min_val: float = -1.0, max_val: float = 1.0) -> TowerOf:
-    """Z clipped to [min_val, max_val]."""
+    """`z` clipped to [min_val, max_val]."""
     return _slope(F.hardtanh(z, min_val, max_val), (z > min_val) & (z < max_val), order)
 
 
 def clamp(z: Tensor, order: int, min: float | None = None, max: float | None = None) -> TowerOf:
-    """Z clipped to [min, max]; slope 1 on the bounds, as PyTorch has it."""
+    """`z` clipped to [min, max]; slope 1 on the bounds, as PyTorch has it."""
     inside = torch.ones_like(z, dtype=torch.bool)
     if min is not None:
         inside = inside & (z >= min)
@@ -416,22 +417,22 @@ def hardswish(z: Tensor, order: int) -> TowerOf:
 
 
 def hardshrink(z: Tensor, order: int, lambd: float = 0.5) -> TowerOf:
-    """Z where |z| > λ, else 0."""
+    """`z` where its magnitude exceeds λ, else 0."""
     return _slope(F.hardshrink(z, lambd), z.abs() > lambd, order)
 
 
 def softshrink(z: Tensor, order: int, lambd: float = 0.5) -> TowerOf:
-    """Z moved towards 0 by λ."""
+    """`z` moved towards 0 by λ."""
     return _slope(F.softshrink(z, lambd), z.abs() > lambd, order)
 
 
 def threshold(z: Tensor, order: int, threshold: float = 0.0, value: float = 0.0) -> TowerOf:
-    """Z where z > threshold, else the value."""
+    """`z` where it exceeds the threshold, else the value."""
     return _slope(F.threshold(z, threshold, value), z > threshold, order)
 
 
 def abs(z: Tensor, order: int) -> TowerOf:
-    """|z|, sign z."""
+    """`|z|, sign z`."""
     return _slope(torch.abs(z), torch.sign(z), order)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from jetprop.jets.jet import Jet
 from jetprop.jets.kernels import Tower, apply_tower
 from jetprop.jets.rules.operands import is_jet
 
-__all__ = ["KinkWarning", "elementwise"]
+__all__ = ["KinkWarning", "elementwise", "warn_of_kink"]
 
 
 class KinkWarning(UserWarning):
@@ -63,11 +63,11 @@ def elementwise(name: str, *spellings: str | Callable, kink: bool = False) -> Ca
                 raise TypeError(f"{name}: only the input may be a jet, its options are numbers")
             inplace = kwargs.pop("inplace", False)
             if len(args) > len(names):
-                *args, inplace = args
+                inplace, args = args[-1], args[:-1]
             chosen = {**defaults, **dict(zip(names, args, strict=False)), **kwargs}
             _check_options(name, chosen, defaults)
-            if kink and x.basis.order >= 2:
-                _warn_of_kink(name)
+            if kink:
+                warn_of_kink(name, x.basis.order)
             source = x.rows.clone() if inplace else x.rows
             rows = _rows_of(source, _bound(tower, tuple(chosen.items())), x, name)
             if inplace:
@@ -81,9 +81,18 @@ def elementwise(name: str, *spellings: str | Callable, kink: bool = False) -> Ca
     return register
 
 
-@lru_cache(maxsize=None)
+_towers: dict[tuple, Tower] = {}
+
+
 def _bound(tower: Callable, options: tuple[tuple[str, Any], ...]) -> Tower:
-    return partial(tower, **dict(options)) if options else tower
+    """The tower with its options chosen, the same object for the same choice (kernels are keyed by it)."""
+    if not options:
+        return tower
+    if torch.compiler.is_compiling():
+        return partial(tower, **dict(options))
+    if (tower, options) not in _towers:
+        _towers[tower, options] = partial(tower, **dict(options))
+    return _towers[tower, options]
 
 
 def _check_options(name: str, chosen: dict[str, Any], defaults: dict[str, Any]) -> None:
@@ -96,8 +105,9 @@ def _check_options(name: str, chosen: dict[str, Any], defaults: dict[str, Any]) 
             raise TypeError(f"{name} on a jet needs the option {key!r}")
 
 
-def _warn_of_kink(name: str) -> None:
-    if name in _warned or torch.compiler.is_compiling():
+def warn_of_kink(name: str, order: int) -> None:
+    """Warn, once for each function, that a piecewise linear one has no second derivatives of its own."""
+    if order < 2 or name in _warned or torch.compiler.is_compiling():
         return
     _warned.add(name)
     warnings.warn(
@@ -120,15 +130,19 @@ def _rows_of(rows: Tensor, tower: Tower, x: Jet, name: str) -> Tensor:
 elementwise("sigmoid", "expit")(towers.sigmoid)
 elementwise("clamp", "clip", kink=True)(towers.clamp)
 
+elementwise("abs", "absolute", kink=True)(towers.abs)
+
 for _name in """tanh tan exp expm1 exp2 sqrt rsqrt reciprocal square log log1p log2 log10 sin cos sinh cosh
-    asin acos atan asinh acosh atanh erf erfc lgamma digamma silu gelu softplus mish elu celu selu softsign
-    tanhshrink""".split():
+    erf erfc lgamma digamma silu gelu softplus mish elu celu selu softsign tanhshrink""".split():
     elementwise(_name)(getattr(towers, _name))
 
-for _name in "relu relu6 leaky_relu hardtanh hardsigmoid hardswish hardshrink softshrink threshold abs".split():
+for _name in "asin acos atan asinh acosh atanh".split():
+    elementwise(_name, f"arc{_name[1:]}")(getattr(towers, _name))
+
+for _name in "relu relu6 leaky_relu hardtanh hardsigmoid hardswish hardshrink softshrink threshold".split():
     elementwise(_name, kink=_name != "hardswish")(getattr(towers, _name))
 
 elementwise("log_sigmoid", "logsigmoid")(towers.log_sigmoid)
 
-for _name in "sign floor ceil round trunc sgn".split():
-    elementwise(_name)(towers.stepwise(getattr(torch, _name)))
+for _name, _aliases in {"sign": (), "sgn": (), "floor": (), "ceil": (), "round": (), "trunc": ("fix",)}.items():
+    elementwise(_name, *_aliases)(towers.stepwise(getattr(torch, _name)))

@@ -13,7 +13,7 @@ from jetprop.jets import kernels
 from jetprop.jets.dispatch import rule
 from jetprop.jets.jet import Jet
 from jetprop.jets.kernels import add_to_value
-from jetprop.jets.rules.operands import autocast_to, axes, common_basis, is_jet
+from jetprop.jets.rules.operands import autocast_to, axes, common_basis, is_jet, jet_of, same_device
 from jetprop.jets.rules.products import bilinear, plus
 
 __all__ = ["spatial"]
@@ -21,12 +21,13 @@ __all__ = ["spatial"]
 
 @rule("linear", "linear")
 def linear(x: Jet | Tensor, weight: Jet | Tensor, bias: Jet | Tensor | None = None) -> Jet:
-    """X Wᵀ + b: one matrix product for the value and all derivatives."""
+    """`X Wᵀ + b`: one matrix product for the value and all derivatives."""
     if is_jet(weight) or not is_jet(x):
         out = bilinear(lambda a, b: F.linear(a, b), x, weight)
         return out if bias is None else plus(out, bias)
     if is_jet(bias):
         return plus(linear(x, weight), bias)
+    same_device("linear", x, weight)
     device = x.rows.device.type
     if not torch.is_autocast_enabled(device):
         return Jet._of(kernels.linear(x.rows, weight, bias), x.basis)
@@ -35,17 +36,16 @@ def linear(x: Jet | Tensor, weight: Jet | Tensor, bias: Jet | Tensor | None = No
         return Jet._of(kernels.linear(rows, weight, biases[0] if biases else None), x.basis)
 
 
-def _convolution(convolve: Callable, space: int, transposed: bool) -> Callable:
-    bias_place = 3 if transposed else 2
+def _convolution(convolve: Callable, space: int) -> Callable:
+    name = convolve.__name__
 
-    def apply(
-        x: Jet | Tensor, weight: Jet | Tensor, bias: Jet | Tensor | None = None, *args: Any, **kwargs: Any
-    ) -> Jet:
+    def apply(x: Jet | Tensor, weight: Jet | Tensor, bias: Any = None, *args: Any, **kwargs: Any) -> Jet:
         if is_jet(weight) or not is_jet(x):
             out = bilinear(lambda a, b: convolve(a, b, None, *args, **kwargs), x, weight)
             return out if bias is None else plus(out, bias.reshape(-1, *[1] * space))
         if is_jet(bias):
             return plus(apply(x, weight, None, *args, **kwargs), bias.reshape(-1, *[1] * space))
+        same_device(name, x, weight)
         batched = x.dim() == space + 2
         rows = x.rows.flatten(0, 1) if batched else x.rows
         out = convolve(rows, weight, None, *args, **kwargs)
@@ -54,13 +54,13 @@ def _convolution(convolve: Callable, space: int, transposed: bool) -> Callable:
             out = add_to_value(out, bias.reshape(-1, *[1] * space), x.shape[0] if batched else 1, fresh=True)
         return Jet._of(out.unflatten(0, x.rows.shape[:2]) if batched else out, x.basis)
 
-    apply.__doc__ = f"{convolve.__name__}: rows join the batch (argument {bias_place} is the bias)."
+    apply.__doc__ = f"{name}: rows join the batch."
     return apply
 
 
 for _space in (1, 2, 3):
-    rule(f"conv{_space}d", "linear")(_convolution(getattr(F, f"conv{_space}d"), _space, False))
-    rule(f"conv_transpose{_space}d", "linear")(_convolution(getattr(F, f"conv_transpose{_space}d"), _space, True))
+    rule(f"conv{_space}d", "linear")(_convolution(getattr(F, f"conv{_space}d"), _space))
+    rule(f"conv_transpose{_space}d", "linear")(_convolution(getattr(F, f"conv_transpose{_space}d"), _space))
 
 
 def spatial(operation: Callable, space: int) -> Callable:
@@ -87,11 +87,12 @@ for _space in (1, 2, 3):
 def _reduction(name: str) -> Callable:
     reduce = getattr(torch, name)
 
-    def apply(x: Jet, dim: Any = None, keepdim: bool = False, *, dtype: torch.dtype | None = None, **names: Any) -> Jet:
-        dim, keepdim = names.get("axis", dim), names.get("keepdims", keepdim)
-        if x.dim() == 0:
-            return Jet._of(x.rows if dtype is None else x.rows.to(dtype), x.basis)
-        return Jet._of(reduce(x.rows, axes(dim, x.dim()), keepdim, dtype=dtype), x.basis)
+    def apply(
+        x: Jet, dim: Any = None, keepdim: bool = False, *, dtype: torch.dtype | None = None, axis: Any = None
+    ) -> Jet:
+        over = axes(dim if axis is None else axis, x.dim())
+        rows = reduce(x.rows, over, keepdim, dtype=dtype) if x.dim() else x.rows.to(dtype or x.dtype, copy=True)
+        return Jet._of(rows, x.basis)
 
     return apply
 
@@ -109,13 +110,13 @@ def cumsum(x: Jet, dim: int, *, dtype: torch.dtype | None = None) -> Jet:
 
 @rule("neg", "linear", "negative")
 def neg(x: Jet) -> Jet:
-    """−x."""
+    """`−x`."""
     return Jet._of(-x.rows, x.basis)
 
 
 @rule("positive", "linear")
 def positive(x: Jet) -> Jet:
-    """X itself."""
+    """The same jet."""
     return x
 
 
@@ -134,6 +135,8 @@ def dropout(x: Jet, p: float = 0.5, training: bool = True, inplace: bool = False
 @rule("pad", "linear")
 def pad(x: Jet, pad: list[int], mode: str = "constant", value: float | None = None) -> Jet:
     """Padding; a constant other than zero goes to the value row alone."""
+    if len(pad) > 2 * x.dim():
+        raise ValueError(f"pad: {len(pad)} lengths are too many for a value with {x.dim()} axes, two each")
     if mode == "constant":
         rows = F.pad(x.rows, pad)
         if value:
@@ -144,9 +147,9 @@ def pad(x: Jet, pad: list[int], mode: str = "constant", value: float | None = No
 
 
 @rule("cat", "linear", "concat", "concatenate")
-def cat(tensors: Any, dim: int = 0, **names: Any) -> Jet:
+def cat(tensors: Any, dim: int = 0, *, axis: int | None = None) -> Jet:
     """Concatenation of jets and constants."""
-    return _joined(torch.cat, tensors, names.get("axis", dim), extra=0)
+    return _joined(torch.cat, tensors, dim if axis is None else axis, extra=0)
 
 
 @rule("stack", "linear")
@@ -156,8 +159,6 @@ def stack(tensors: Any, dim: int = 0) -> Jet:
 
 
 def _joined(join: Callable, tensors: Any, dim: int, extra: int) -> Jet:
-    from jetprop.jets.rules.operands import jet_of
-
     basis = common_basis(*tensors)
     like = next(t for t in tensors if is_jet(t))
     (place,) = axes(dim, like.dim() + extra)

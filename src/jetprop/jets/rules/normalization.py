@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -9,8 +10,7 @@ from torch import Tensor
 
 from jetprop.jets.dispatch import RULES, rule
 from jetprop.jets.jet import Jet
-
-from jetprop.jets.rules.selection import where  # noqa: F401 - registers the selections first
+from jetprop.jets.rules import selection as _selection  # noqa: F401 - registers the selections first
 
 __all__: list[str] = []
 
@@ -34,64 +34,91 @@ def batch_norm(
 
     With `training`, μ and v are those of the batch, differentiated through, and the running statistics move as they
     would for the value alone; without, they are the running ones, constants.
+
+    Raises:
+        ValueError: one value for each channel only while training, or no running statistics otherwise.
     """
-    weight, bias = _channelwise(weight, x.dim()), _channelwise(bias, x.dim())
-    if not training:
-        assert running_mean is not None and running_var is not None
+    dtype, weight, bias = x.dtype, _channelwise(weight, x.dim()), _channelwise(bias, x.dim())
+    x = x.float() if dtype in (torch.float16, torch.bfloat16) else x  # as PyTorch computes it
+    if training:
+        out = _standardised(x, running_mean, running_var, momentum, eps)
+        out = out if weight is None else out * weight
+    else:
+        if running_mean is None or running_var is None:
+            raise ValueError("batch_norm: expected running_mean and running_var, or training=True; got neither")
         scale = _channelwise(torch.rsqrt(running_var + eps), x.dim())
-        scale = scale if weight is None else scale * weight
-        out = (x - _channelwise(running_mean, x.dim())) * scale
-        return out if bias is None else out + bias
+        out = (x - _channelwise(running_mean, x.dim())) * (scale if weight is None else scale * weight)
+    return (out if bias is None else out + bias).to(dtype)
+
+
+def _standardised(x: Jet, running_mean: Tensor | None, running_var: Tensor | None, momentum: float, eps: float) -> Jet:
+    """(x − μ)/√(v + ε) with the statistics of the batch, which the running ones follow."""
+    count = x.numel() // x.shape[1]
+    if count == 1:
+        raise ValueError(
+            f"batch_norm: expected more than one value for each channel when training, got shape {tuple(x.shape)}"
+        )
     over = tuple(d for d in range(x.dim()) if d != 1)
     mean = x.mean(over, keepdim=True)
     centred = x - mean
     variance = (centred * centred).mean(over, keepdim=True)
     with torch.no_grad():
         if running_mean is not None:
-            running_mean.lerp_(mean.value.detach().flatten().to(running_mean.dtype), momentum)
+            running_mean.lerp_(mean.value.flatten().to(running_mean.dtype), momentum)
         if running_var is not None:
-            count = x.numel() // x.shape[1]
-            unbiased = variance.value.detach().flatten() * (count / max(count - 1, 1))
-            running_var.lerp_(unbiased.to(running_var.dtype), momentum)
-    out = centred * RULES["rsqrt"].apply(variance + eps)
-    out = out if weight is None else out * weight
-    return out if bias is None else out + bias
+            running_var.lerp_(variance.value.flatten().to(running_var.dtype) * (count / (count - 1)), momentum)
+    return centred * RULES["rsqrt"].apply(variance + eps)
 
 
 @rule("glu", "composition")
 def glu(x: Jet, dim: int = -1) -> Jet:
     """The first half times the sigmoid of the second."""
+    if x.shape[dim] % 2:
+        raise ValueError(f"glu: expected an even length along dim {dim}, got a value of shape {tuple(x.shape)}")
     a, b = x.chunk(2, dim)
     return a * b.sigmoid()
 
 
 @rule("logsumexp", "composition")
 def logsumexp(x: Jet, dim: int | tuple[int, ...], keepdim: bool = False) -> Jet:
-    """ln Σ eˣ, shifted by the largest entry."""
+    """`ln Σ eˣ`, shifted by the largest entry."""
     top = x.value.detach().amax(dim, keepdim=True)
     out = (x - top).exp().sum(dim, keepdim=True).log() + top
     return out if keepdim else out.squeeze(dim)
 
 
-@rule("log_softmax", "composition", "_log_softmax")
-def log_softmax(x: Jet, dim: int = -1, _stacklevel: int = 3, dtype: torch.dtype | None = None) -> Jet:
-    """X − logsumexp x."""
-    x = x if dtype is None else x.to(dtype)
+def _softmax_axis(x: Jet, dim: int | None) -> int:
+    """PyTorch's deprecated choice where no axis is named."""
+    if dim is not None:
+        return dim
+    warnings.warn("softmax without dim is deprecated in PyTorch; name the axis", UserWarning, stacklevel=4)
+    return 0 if x.dim() in (0, 1, 3) else 1
+
+
+def _converted(x: Jet, *dtypes: Any) -> Jet:
+    """In the dtype that was asked for, which `torch.softmax` takes in the place of `_stacklevel`."""
+    return next((x.to(dtype) for dtype in dtypes if isinstance(dtype, torch.dtype)), x)
+
+
+@rule("log_softmax", "composition")
+def log_softmax(x: Jet, dim: int | None = None, _stacklevel: Any = 3, dtype: torch.dtype | None = None) -> Jet:
+    """`x − logsumexp x`."""
+    dim, x = _softmax_axis(x, dim), _converted(x, _stacklevel, dtype)
     return x - logsumexp(x, dim, keepdim=True)
 
 
-@rule("softmax", "composition", "_softmax")
-def softmax(x: Jet, dim: int = -1, _stacklevel: int = 3, dtype: torch.dtype | None = None) -> Jet:
-    """Eˣ / Σ eˣ."""
-    x = x if dtype is None else x.to(dtype)
+@rule("softmax", "composition")
+def softmax(x: Jet, dim: int | None = None, _stacklevel: Any = 3, dtype: torch.dtype | None = None) -> Jet:
+    """`eˣ / Σ eˣ`."""
+    dim, x = _softmax_axis(x, dim), _converted(x, _stacklevel, dtype)
     e = (x - x.value.detach().amax(dim, keepdim=True)).exp()
     return e / e.sum(dim, keepdim=True)
 
 
 @rule("softmin", "composition")
-def softmin(x: Jet, dim: int = -1, _stacklevel: int = 3, dtype: torch.dtype | None = None) -> Jet:
+def softmin(x: Jet, dim: int | None = None, _stacklevel: Any = 3, dtype: torch.dtype | None = None) -> Jet:
     """Softmax of −x."""
-    return softmax(-x, dim, dtype=dtype)
+    return softmax(-x, dim, _stacklevel, dtype)
 
 
 @rule("var", "composition")
@@ -105,7 +132,7 @@ def var(
     centred = x - x.mean(dims, keepdim=True)
     squares = (centred * centred).sum(dims, keepdim)
     count = x.numel() // max(squares.numel(), 1)
-    return squares / (count - (correction if correction is not None else float(unbiased)))
+    return squares / max(count - (correction if correction is not None else float(unbiased)), 0)
 
 
 @rule("std", "composition")

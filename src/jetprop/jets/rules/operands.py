@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -10,10 +10,13 @@ from torch import Tensor
 from jetprop.jets.basis import Basis
 from jetprop.jets.jet import Jet
 
-__all__ = ["aligned", "autocast_to", "axes", "axis", "common_basis", "is_jet", "jet_of", "lifted"]
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
+
+__all__ = ["aligned", "autocast_to", "axes", "axis", "common_basis", "is_jet", "jet_of", "lifted", "same_device"]
 
 
-def is_jet(x: object) -> bool:
+def is_jet(x: object) -> TypeIs[Jet]:
     """Whether this is a jet."""
     return isinstance(x, Jet)
 
@@ -28,8 +31,8 @@ def common_basis(*operands: Any) -> Basis:
     for other in bases[1:]:
         if other is not bases[0] and other != bases[0]:
             raise ValueError(
-                f"jets over different bases met: {bases[0]!r} and {other!r}; rows that one of them lacks are unknown, not "
-                f"zero. Seed both over one basis (`|` joins two), or drop rows with .truncated(order)"
+                f"jets over different bases met: {bases[0]!r} and {other!r}; rows that one of them lacks are unknown, "
+                f"not zero. Seed both over one basis (`|` joins two), or drop rows with .truncated(order)"
             )
     return bases[0]
 
@@ -51,7 +54,7 @@ def axes(dims: int | tuple[int, ...] | list[int] | None, ndim: int) -> list[int]
 
 
 def aligned(rows: Tensor, ndim: int) -> Tensor:
-    """Rows whose value is given leading axes of length 1 until it has `ndim`, so that it broadcasts as the value would."""
+    """Rows with axes of length 1 before the value's until these are `ndim`: so they broadcast as the value would."""
     missing = ndim - (rows.dim() - 1)
     return rows if missing <= 0 else rows.reshape(rows.shape[0], *[1] * missing, *rows.shape[1:])
 
@@ -60,14 +63,32 @@ def jet_of(x: Jet | Tensor | float, like: Jet) -> Jet:
     """The operand as a jet over the basis of another: constants get zero rows."""
     if isinstance(x, Jet):
         return x
-    value = torch.as_tensor(x, dtype=None if isinstance(x, Tensor) else like.dtype, device=like.device)
+    value = lifted(x, like)
     zeros = value.new_zeros(()).expand(len(like.basis) - 1, *value.shape)
     return Jet._of(torch.cat([value.unsqueeze(0), zeros]), like.basis)
 
 
-def lifted(c: Tensor | float, basis: Basis, like: Tensor) -> Tensor:
-    """A constant as a plain tensor with the device and dtype of `like` if it was a number."""
-    return c if isinstance(c, Tensor) else torch.as_tensor(c, dtype=like.dtype, device=like.device)
+def lifted(c: Tensor | float, like: Jet) -> Tensor:
+    """A constant as a plain tensor; numbers take the dtype and device of a jet, arrays of NumPy keep their dtype."""
+    if isinstance(c, Tensor):
+        return c
+    if isinstance(c, (list, tuple, str)):
+        raise TypeError(f"a jet meets jets, tensors and numbers, got {type(c).__name__}; make it a tensor first")
+    dtype = None if getattr(c, "shape", ()) else like.dtype
+    return torch.as_tensor(c, dtype=dtype, device=like.device)
+
+
+def same_device(operation: str, x: Jet, parameter: Tensor) -> None:
+    """Raise if a jet met a parameter on another device.
+
+    Raises:
+        ValueError: names both and what to do.
+    """
+    if x.rows.device != parameter.device:
+        raise ValueError(
+            f"{operation}: the jet lies on {x.device}, the weight on {parameter.device}; expected one device: move the "
+            f'jet with jet.to("{parameter.device}") or the model with model.to("{x.device}")'
+        )
 
 
 def autocast_to(*operands: Tensor) -> list[Tensor]:

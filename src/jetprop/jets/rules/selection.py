@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -9,18 +10,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from jetprop.jets.dispatch import rule
+from jetprop.jets.dispatch import RULES, SPELLINGS, rule
 from jetprop.jets.jet import Jet
+from jetprop.jets.rules.elementwise import warn_of_kink
 from jetprop.jets.rules.operands import aligned, axis, common_basis, is_jet, jet_of
 
 __all__: list[str] = []
 
 
 @rule("where", "selection")
-def where(condition: Tensor, x: Jet | Tensor | float, y: Jet | Tensor | float) -> Jet:
-    """X where the condition holds, else y."""
-    if is_jet(condition):
-        raise TypeError("torch.where needs a boolean tensor as its condition, got a jet; compare it first")
+def where(condition: Any, x: Any, y: Any) -> Jet:
+    """Where the condition holds x, else y; as a method, `x.where(condition, y)`."""
+    if is_jet(condition) or (condition.dtype != torch.bool and getattr(x, "dtype", None) == torch.bool):
+        condition, x = x, condition
+    if is_jet(condition) or not isinstance(condition, Tensor):
+        raise TypeError(f"where needs a boolean tensor as its condition, got {type(condition).__name__}; compare first")
     basis = common_basis(x, y)
     like = x if is_jet(x) else y
     x, y = jet_of(x, like), jet_of(y, like)
@@ -31,7 +35,7 @@ def where(condition: Tensor, x: Jet | Tensor | float, y: Jet | Tensor | float) -
 @rule("masked_fill", "selection")
 def masked_fill(x: Jet, mask: Tensor, value: float | Tensor) -> Jet:
     """A constant where the mask holds."""
-    return where(mask, value, x)
+    return where(mask, value, x).to(x.dtype)
 
 
 def _gathered(x: Jet, indices: Tensor, space: int) -> Jet:
@@ -69,6 +73,14 @@ for _space in (1, 2, 3):
         rule(f"{_name}_with_indices", "selection")(_with_indices(_space, getattr(F, _name)))
 
 
+# These return the indices too, unlike their namesakes in torch.nn.functional.
+SPELLINGS[torch.adaptive_max_pool1d] = RULES["adaptive_max_pool1d_with_indices"].apply
+for _space in (2, 3):
+    SPELLINGS[getattr(sys.modules["torch._C._nn"], f"adaptive_max_pool{_space}d")] = RULES[
+        f"adaptive_max_pool{_space}d_with_indices"
+    ].apply
+
+
 def _extremum(name: str) -> Callable:
     def apply(x: Jet, dim: Any = None, keepdim: bool = False) -> Any:
         if isinstance(dim, Tensor) or is_jet(dim):
@@ -76,17 +88,18 @@ def _extremum(name: str) -> Callable:
         search = torch.argmax if name == "max" else torch.argmin
         if dim is None:
             flat = x.reshape(-1)
-            return (
-                flat[int(search(flat.value))]
-                if not torch.compiler.is_compiling()
-                else _take(flat, search(flat.value), 0, False)
-            )
+            return _take(flat, search(flat.value), 0, False)
+        if x.dim() == 0:
+            return _extremum_kind(name)((x, torch.zeros_like(x.value, dtype=torch.long)))
         indices = search(x.value, dim, keepdim=True)
         values = _take(x, indices, dim, keepdim)
-        kind = torch.return_types.max if name == "max" else torch.return_types.min
-        return kind((values, indices if keepdim else indices.squeeze(dim)))
+        return _extremum_kind(name)((values, indices if keepdim else indices.squeeze(dim)))
 
     return apply
+
+
+def _extremum_kind(name: str) -> Callable[[Any], Any]:
+    return torch.return_types.max if name == "max" else torch.return_types.min
 
 
 def _take(x: Jet, indices: Tensor, dim: int, keepdim: bool) -> Jet:
@@ -101,8 +114,11 @@ for _name in ("max", "min"):
 
 
 def _pairwise(better: Callable, x: Any, y: Any) -> Jet:
-    a, b = (j.value if is_jet(j) else j for j in (x, y))
-    return where(better(a, b), x, y)
+    return where(better(_value(x), _value(y)), x, y)
+
+
+def _value(x: Any) -> Any:
+    return x.value if is_jet(x) else x
 
 
 @rule("maximum", "selection")
@@ -118,15 +134,15 @@ def minimum(x: Jet | Tensor, y: Jet | Tensor) -> Jet:
 
 
 @rule("clamp_min", "selection")
-def clamp_min(x: Jet, min: float | Tensor) -> Jet:
+def clamp_min(x: Jet | Tensor, min: Jet | Tensor | float) -> Jet:
     """Not below `min`."""
-    return where(x.value >= min, x, min)
+    return where(_value(x) >= _value(min), x, min)
 
 
 @rule("clamp_max", "selection")
-def clamp_max(x: Jet, max: float | Tensor) -> Jet:
+def clamp_max(x: Jet | Tensor, max: Jet | Tensor | float) -> Jet:
     """Not above `max`."""
-    return where(x.value <= max, x, max)
+    return where(_value(x) <= _value(max), x, max)
 
 
 @rule("gather", "selection")
@@ -137,9 +153,10 @@ def gather(x: Jet, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Jet
 
 @rule("prelu", "selection")
 def prelu(x: Jet, weight: Tensor) -> Jet:
-    """X where x > 0, else weight·x; differentiable in the weight."""
+    """Where x > 0 it stays, elsewhere it is multiplied by the weight; differentiable in the weight."""
     if is_jet(weight) or not is_jet(x):
         raise TypeError("prelu with a jet as its weight has no rule; only its input may be a jet")
+    warn_of_kink("prelu", x.basis.order)
     shape = [1] * x.dim()
     if weight.numel() > 1:
         shape[1 if x.dim() > 1 else 0] = weight.numel()
@@ -148,9 +165,10 @@ def prelu(x: Jet, weight: Tensor) -> Jet:
 
 @rule("rrelu", "selection")
 def rrelu(x: Jet, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, inplace: bool = False) -> Jet:
-    """Leaky ReLU with one random slope for all rows while training."""
-    slopes = F.rrelu(-torch.ones_like(x.value), lower, upper, training).neg()
-    rows = x.rows * torch.where(x.value > 0, torch.ones_like(slopes), slopes)
+    """Leaky ReLU, in training with slopes drawn as PyTorch would draw them for the value, the same for all rows."""
+    warn_of_kink("rrelu", x.basis.order)
+    signs = torch.where(x.value > 0, torch.ones_like(x.value), -1)
+    rows = x.rows * F.rrelu(signs, lower, upper, training).abs()
     if inplace:
         x.rows.copy_(rows)
         return x
@@ -159,21 +177,46 @@ def rrelu(x: Jet, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = F
 
 def _of_value(function: Callable) -> Callable:
     def apply(*args: Any, **kwargs: Any) -> Any:
-        plain = [a.value if is_jet(a) else a for a in args]
-        return function(*plain, **{k: v.value if is_jet(v) else v for k, v in kwargs.items()})
+        return function(*map(_value, args), **{k: _value(v) for k, v in kwargs.items()})
 
     return apply
 
 
-for _name in """lt le gt ge ne isnan isinf isfinite argmax argmin argsort signbit logical_not zeros_like ones_like
-    empty_like full_like rand_like randn_like new_zeros new_ones new_empty new_full new_tensor allclose equal is_same_size
+for _name, _alias in {"lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal"}.items():
+    rule(_name, "value", _alias)(_of_value(getattr(torch, _name)))
+
+for _name in """isnan isinf isfinite argmax argmin argsort signbit logical_not allclose equal is_same_size
     """.split():
     rule(_name, "value")(_of_value(getattr(torch, _name, None) or getattr(Tensor, _name)))
 
 
-@rule("eq", "value")
-def eq(x: Any, y: Any) -> Any:
-    """Elementwise against tensors and numbers; two jets are equal if they are the same object."""
-    if is_jet(x) and is_jet(y):
-        return x is y
-    return _of_value(torch.eq)(x, y) if isinstance(y, (Tensor, float, int, bool)) or not is_jet(x) else NotImplemented
+def _like(name: str) -> Callable:
+    function = getattr(torch, name, None) or getattr(Tensor, name)
+
+    def apply(x: Any, *args: Any, **kwargs: Any) -> Tensor:
+        if not is_jet(x) or any(is_jet(a) for a in (*args, *kwargs.values())):
+            raise TypeError(
+                f"{name} with a jet as what to fill with would lose its derivatives; take jet.value if meant"
+            )
+        return function(x.value, *args, **kwargs)
+
+    return apply
+
+
+for _name in """zeros_like ones_like empty_like full_like rand_like randn_like new_zeros new_ones new_empty new_full
+    new_tensor""".split():
+    rule(_name, "value")(_like(_name))
+
+
+def _equality(name: str) -> Callable:
+    function = getattr(torch, name)
+
+    def apply(x: Any, y: Any) -> Any:
+        comparable = all(is_jet(a) or isinstance(a, (Tensor, float, int, complex)) for a in (x, y))
+        return function(_value(x), _value(y)) if comparable else NotImplemented
+
+    return apply
+
+
+rule("eq", "value")(_equality("eq"))
+rule("ne", "value", "not_equal")(_equality("ne"))

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from jetprop.jets.dispatch import rule
+from jetprop.jets.dispatch import SPELLINGS, rule
 from jetprop.jets.jet import Jet
 from jetprop.jets.rules.operands import aligned, axes, axis, common_basis, is_jet, jet_of
 
@@ -39,9 +39,9 @@ def view(x: Jet, *shape: Any) -> Jet:
 
 
 @rule("view_as", "selection", "reshape_as")
-def view_as(x: Jet, other: Jet | Tensor) -> Jet:
+def view_as(x: Jet | Tensor, other: Jet | Tensor) -> Jet | Tensor:
     """The value's entries in the shape of another."""
-    return reshape(x, *other.shape)
+    return x.reshape(other.shape)
 
 
 @rule("flatten", "selection", "ravel")
@@ -115,9 +115,9 @@ def expand(x: Jet, *sizes: Any) -> Jet:
 
 
 @rule("expand_as", "selection")
-def expand_as(x: Jet, other: Jet | Tensor) -> Jet:
+def expand_as(x: Jet | Tensor, other: Jet | Tensor) -> Jet | Tensor:
     """Expanded to the shape of another."""
-    return expand(x, *other.shape)
+    return x.expand(other.shape)
 
 
 @rule("repeat", "selection", "tile")
@@ -137,9 +137,9 @@ def repeat_interleave(x: Jet, repeats: int | Tensor, dim: int | None = None) -> 
 
 
 @rule("flip", "selection")
-def flip(x: Jet, *dims: Any) -> Jet:
+def flip(x: Jet, *dims: Any, **names: Any) -> Jet:
     """Axes reversed."""
-    return _rows(x, x.rows.flip(axes(_sizes(dims), x.dim())))
+    return _rows(x, x.rows.flip(axes(_sizes((names["dims"],) if names else dims), x.dim())))
 
 
 @rule("roll", "selection")
@@ -174,17 +174,27 @@ def diagonal(x: Jet, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Jet:
     return _rows(x, x.rows.diagonal(offset, axis(dim1, x.dim()), axis(dim2, x.dim())))
 
 
-def _several(name: str) -> Callable:
+# The namesake in torch.linalg has other defaults.
+SPELLINGS[torch.linalg.diagonal] = lambda x, *, offset=0, dim1=-2, dim2=-1: diagonal(x, offset, dim1, dim2)
+
+
+def _several(name: str, *keywords: str) -> Callable:
     cut = getattr(torch, name)
 
-    def apply(x: Jet, size: Any, dim: int = 0) -> tuple[Jet, ...]:
-        return tuple(_rows(x, part) for part in cut(x.rows, size, axis(dim, x.dim())))
+    def apply(x: Jet, *args: Any, **kwargs: Any) -> tuple[Jet, ...]:
+        # How the pieces are told is called differently everywhere.
+        sizes = (*args[:1], *(kwargs.pop(k) for k in keywords if k in kwargs))
+        dim = kwargs.pop("dim", args[1] if len(args) > 1 else 0)
+        if len(sizes) != 1 or len(args) > 2 or kwargs:
+            raise TypeError(f"{name} on a jet takes {' or '.join(keywords)}, and dim; got {args} and {kwargs}")
+        return tuple(_rows(x, part) for part in cut(x.rows, sizes[0], axis(dim, x.dim())))
 
     return apply
 
 
-for _name in ("chunk", "split", "tensor_split"):
-    rule(_name, "selection")(_several(_name))
+rule("chunk", "selection")(_several("chunk", "chunks"))
+rule("split", "selection")(_several("split", "split_size", "split_size_or_sections"))
+rule("tensor_split", "selection")(_several("tensor_split", "sections", "indices", "tensor_indices_or_sections"))
 
 
 @rule("unbind", "selection")
@@ -206,7 +216,7 @@ def _row_index(index: Any, x: Jet) -> tuple:
     if any(is_jet(i) for i in index):
         raise TypeError("a jet cannot be an index: indices are integers; take jet.value if that is meant")
     # Index arrays apart from each other would move their axis to the front, before the rows.
-    lists = [k for k, i in enumerate(index) if isinstance(i, (Tensor, list)) or hasattr(i, "__array__")]
+    lists = [k for k, i in enumerate(index) if isinstance(i, list) or getattr(i, "shape", ())]
     if lists and lists != list(range(lists[0], lists[-1] + 1)):
         raise TypeError(
             f"indexing a jet with index arrays at the separated places {lists} is not supported; "
@@ -220,8 +230,8 @@ def setitem(x: Jet | Tensor, index: Any, value: Jet | Tensor | float) -> None:
     """`x[index] = value`, derivatives included; a constant has none."""
     if not is_jet(x):
         raise TypeError(
-            f"writing a jet into a plain tensor of shape {tuple(x.shape)} would lose its derivatives without a word; make "
-            f"the target a jet (Jet.constant(tensor, basis)), or write jet.value if that is meant"
+            f"writing a jet into a plain tensor of shape {tuple(x.shape)} would lose its derivatives without a word; "
+            f"make the target a jet (Jet.constant(tensor, basis)), or write jet.value if that is meant"
         )
     place = _row_index(index, x)
     if is_jet(value):
@@ -233,12 +243,31 @@ def setitem(x: Jet | Tensor, index: Any, value: Jet | Tensor | float) -> None:
     x.rows[(0, *place[1:])] = value
 
 
+@rule("copy_", "selection")
+def copy_(x: Jet | Tensor, source: Jet | Tensor, non_blocking: bool = False) -> Jet:
+    """All rows overwritten; a constant has no derivatives."""
+    setitem(x, ..., source)
+    assert is_jet(x)
+    return x
+
+
+@rule("fill_", "selection")
+def fill_(x: Jet | Tensor, value: Jet | Tensor | float) -> Jet:
+    """`copy_` of one number, tensor or jet."""
+    return copy_(x, value)
+
+
+@rule("zero_", "selection")
+def zero_(x: Jet) -> Jet:
+    """The constant zero."""
+    return fill_(x, 0)
+
+
 @rule("contiguous", "selection")
 def contiguous(x: Jet, memory_format: torch.memory_format = torch.contiguous_format) -> Jet:
     """Rows in one block of memory."""
-    return _rows(
-        x, x.rows.contiguous() if memory_format in (torch.contiguous_format, torch.preserve_format) else x.rows
-    )
+    plain = memory_format in (torch.contiguous_format, torch.preserve_format) and not x.is_contiguous()
+    return _rows(x, x.rows.contiguous() if plain else x.rows)
 
 
 @rule("clone", "selection")
@@ -259,15 +288,25 @@ def data(x: Jet) -> Jet:
     return detach(x)
 
 
-@rule("to", "selection", "type", "type_as")
-def to(x: Jet, *args: Any, **kwargs: Any) -> Jet:
+@rule("to", "selection", "type_as")
+def to(x: Jet | Tensor, *args: Any, **kwargs: Any) -> Jet | Tensor:
     """Another dtype or device, for all rows."""
     args = tuple(a.rows if is_jet(a) else a for a in args)
+    if not is_jet(x):
+        return x.to(*args, **kwargs)
     kwargs.pop("memory_format", None)
     out = x.rows.to(*args, **kwargs)
     if not (out.is_floating_point() or out.is_complex()):
         raise TypeError(f"converting a jet to {out.dtype} would lose its derivatives; take jet.value.to({out.dtype})")
     return _rows(x, out)
+
+
+@rule("type", "selection")
+def type_(x: Jet, dtype: Any = None, non_blocking: bool = False) -> Jet | str:
+    """Another dtype, or the name of the present one."""
+    if dtype is None:
+        return x.value.type()
+    return to(x, torch.empty(0).type(dtype).dtype if isinstance(dtype, str) else dtype)
 
 
 def _conversion(name: str) -> Callable:
