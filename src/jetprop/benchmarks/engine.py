@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 
-from jetprop.benchmarks.timing import Timing, take_turns
+from jetprop.benchmarks.timing import take_turns
 from jetprop.jets import Basis, Jet, compilation, compile_kernels
 
 __all__ = ["EngineCase", "bench_engine"]
@@ -59,8 +59,8 @@ def bench_engine(
         progress: told what happens, a line at a time.
 
     Returns:
-        The case, a `Timing` for each contestant, saved bytes and the largest deviation of its parameter gradients from
-        those of the eager jets (relative, by norm).
+        The case, a `jetprop.benchmarks.timing.Timing` for each contestant, its saved bytes, and how far its parameter
+        gradients are from those of the eager jets (relative, by norm).
     """
     torch.manual_seed(0)
     sizes = [PIXELS, case.width, case.width, case.width, 128, OUTPUTS]
@@ -146,7 +146,6 @@ def _floor(sizes: list[int], rows: int, device: str) -> Callable[[], None]:
 
 def _path(x: Jet) -> Callable[[Tensor], Tensor]:
     """The images as a polynomial of the degrees of freedom ν, with the rows as its derivatives at ν = 0."""
-
     pairs = [(i, j) for i, j in x.basis.labels[1 + DIRECTIONS :]]  # type: ignore[misc]
     halves = torch.tensor([0.5 if i == j else 1.0 for i, j in pairs], device=x.device)
 
@@ -198,7 +197,7 @@ def _double_backward(model: nn.Module, x: Jet, cotangent: Tensor) -> Tensor:
 
 
 def _jacobian(y: Tensor, nu: Tensor) -> Tensor:
-    """∂y/∂ν_i for every i, stacked in front of y's axes, from one vector-Jacobian product differentiated in its vector."""
+    """∂y/∂ν_i for every i, in front of y's axes, from one vector-Jacobian product differentiated in its vector."""
     v = torch.zeros_like(y, requires_grad=True)
     (back,) = torch.autograd.grad(y, nu, v, create_graph=True)
     return torch.stack([torch.autograd.grad(back[i].sum(), v, create_graph=True)[0] for i in range(DIRECTIONS)])

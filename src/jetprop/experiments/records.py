@@ -1,4 +1,4 @@
-"""The small record that every experiment leaves: what was asked, on what it ran, what came out beside what was published."""
+"""The small record that every experiment leaves: what was asked, where it ran, ours beside the published figures."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def _compile(
         # one dtype and device), and checking them would cost as much as a small kernel.
         graph = make_fx(function, tracing_mode="symbolic")(*example)
         options = {"config_patches": {"max_pointwise_cat_inputs": 1}}
-        compiled = torch._inductor.standalone_compile(graph, example, dynamic_shapes="from_graph", options=options)
+        compiled = torch._inductor.standalone_compile(graph, [*example], dynamic_shapes="from_graph", options=options)
         compiled(*example)
     except Exception as error:  # noqa: BLE001 - whatever a compiler raises, the eager function is right
         return _give_up(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")

@@ -42,7 +42,8 @@ def push(
     Example:
         >>> import torch
         >>> from jetprop.jets import Jet, push
-        >>> push(torch.special.i0, Jet.seed(torch.zeros(1, 1), order=2), backend="reference", create_graph=False).d(0, 0)
+        >>> x = Jet.seed(torch.zeros(1, 1), order=2)
+        >>> push(torch.special.i0, x, backend="reference", create_graph=False).d(0, 0)
         tensor([[0.5000]])
     """
     if backend == "engine":

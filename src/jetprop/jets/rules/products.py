@@ -143,15 +143,15 @@ elementwise("power of a jet")(towers.pow)
 
 
 @rule("pow", "composition")
-def pow(x: Operand, y: Any) -> Jet:
+def pow(x: Any, y: Any) -> Jet:
     """The power of x to y, each a jet, a tensor or a number.
 
     Above an exponent that is a non-negative integer all derivatives vanish, at x = 0 too. Jets as exponents of jets
     need x > 0.
     """
-    if is_jet(x) and is_jet(y):
-        return RULES["exp"].apply(product_of(y, RULES["log"].apply(x)))
     if is_jet(y):
+        if is_jet(x):
+            return RULES["exp"].apply(product_of(y, RULES["log"].apply(x)))
         return _exponential(lifted(x, y), y)
     assert is_jet(x)
     if isinstance(y, Tensor) and y.dim() == 0 and not y.requires_grad and not torch.compiler.is_compiling():

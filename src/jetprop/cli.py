@@ -1,0 +1,223 @@
+"""The command line: commands, no logic."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+
+app = typer.Typer(
+    name="jetprop",
+    help="Derivatives of networks with respect to their inputs: carried, trained, bounded.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+)
+console = Console()
+
+
+class ScaleName(StrEnum):
+    """How large an experiment runs."""
+
+    smoke = "smoke"
+    cpu = "cpu"
+    paper = "paper"
+
+
+Runs = Annotated[Path, typer.Option(help="Folder for checkpoints and logs; what is finished there is not done again.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+
+
+def _prepare() -> None:
+    """Show what is compiled, and keep freed memory (5 % of a step)."""
+    from jetprop.jets import keep_freed_memory
+
+    logging.basicConfig(
+        level=logging.INFO, format="%(message)s", handlers=[RichHandler(console=Console(stderr=True), show_path=False)]
+    )
+    for noisy in ("torch", "lightning", "lightning_fabric"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    keep_freed_memory()
+
+
+def _fail(error: Exception) -> NoReturn:
+    Console(stderr=True).print(f"[red]error:[/red] {error}", highlight=False, markup=True, soft_wrap=True)
+    raise typer.Exit(1) from error
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from jetprop import __version__
+
+        console.print(f"jetprop {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+    ] = False,
+) -> None:
+    """Derivatives of networks with respect to their inputs: carried, trained, bounded."""
+
+
+@app.command()
+def demo(
+    seconds: Annotated[float, typer.Option(min=1, help="Training time of each of the three networks.")] = 95.0,
+    report: Annotated[Path, typer.Option(help="Where the HTML report goes.")] = Path("jetprop-demo.html"),
+    runs: Runs = Path("runs/demo"),
+    seed: Seed = 0,
+    again: Annotated[
+        bool, typer.Option("--again", help="Train anew, even if the networks of an earlier call are there.")
+    ] = False,
+) -> None:
+    """Train three networks on the same images: values only, with first, with second derivatives. About six minutes."""
+    _prepare()
+    import shutil
+
+    from jetprop import experiments
+    from jetprop.report import table, write_demo
+
+    folder = runs / f"{seconds:g}s-seed{seed}"
+    if again:
+        shutil.rmtree(folder, ignore_errors=True)
+    try:
+        context = experiments.Context("cpu", folder, seed, console.print, show=sys.stderr.isatty())
+        record = experiments.demo(context, seconds)
+        path = write_demo(record, report)
+    except (ValueError, OSError) as error:
+        _fail(error)
+    console.print(table(record))
+    console.print(f"The report, one self-contained page: {path.resolve()}", soft_wrap=True)
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A recipe in TOML; see docs/training.md.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; by default runs/ and the recipe's name.")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint in the folder.")] = True,
+    change: Annotated[list[str] | None, typer.Option("--set", help="Change a key: --set training.seed=1")] = None,
+) -> None:
+    """Train a network as a recipe says; killed at any moment, it goes on when called again."""
+    _prepare()
+    from jetprop.training import CheckpointError, Recipe, RecipeError, fit
+
+    try:
+        chosen = Recipe.load(recipe)
+        if change:
+            chosen = chosen.replace(dict(_assignment(text) for text in change))
+        result = fit(chosen, out=out or Path("runs") / recipe.stem, resume=resume)
+    except (RecipeError, CheckpointError, ValueError, OSError) as error:
+        _fail(error)
+    if int(os.environ.get("LOCAL_RANK", 0)) == 0:
+        for name, value in result.metrics.items():
+            console.print(f"{name}: {100 * value:.4g} %" if "error" in name else f"{name}: {value:.6g}")
+        console.print(f"{result.status} after {result.steps} steps; {result.out}")
+    if not result.finished:
+        _fail(RuntimeError(result.message))
+
+
+def _assignment(text: str) -> tuple[str, object]:
+    import tomllib
+
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"--set {text!r}: write key=value, e.g. --set training.seed=1")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
+
+
+@app.command()
+def reproduce(
+    name: Annotated[
+        list[str], typer.Argument(help="Paper and table: avrutskiy2023 table2. Without a table: all of it.")
+    ],
+    scale: Annotated[
+        ScaleName, typer.Option(help="smoke: seconds; cpu: minutes; paper: the exact settings.")
+    ] = ScaleName.cpu,
+    runs: Runs = Path("runs"),
+    results: Annotated[Path, typer.Option(help="Folder of the records.")] = Path("results"),
+    seconds: Annotated[
+        float | None, typer.Option(help="Stop at a checkpoint after so long; the next call goes on.")
+    ] = None,
+    seed: Seed = 0,
+) -> None:
+    """Reproduce a table or figure of a paper, ours beside the published figures."""
+    _prepare()
+    from jetprop import experiments
+    from jetprop.report import table, write_experiment
+
+    try:
+        if len(name) == 1 and name[0] not in experiments.EXPERIMENTS:
+            chosen = [e for key, e in experiments.EXPERIMENTS.items() if key.startswith(name[0] + " ")] or [
+                experiments.find(*name)
+            ]
+        else:
+            chosen = [experiments.find(*name)]
+        for one in chosen:
+            context = experiments.Context(scale.value, runs, seed, console.print, seconds, show=sys.stderr.isatty())
+            record = one.run(context)
+            path = record.save(results)
+            page = write_experiment(record, path.with_suffix(".html")) if scale is not ScaleName.smoke else None
+            console.print(table(record))
+            for note in record.notes:
+                console.print(f"- {note}")
+            console.print(f"{path}" + (f", {page}" if page else ""))
+    except (ValueError, OSError) as error:
+        _fail(error)
+
+
+@app.command("experiments")
+def list_experiments() -> None:
+    """List what `reproduce` knows, and what each costs."""
+    from jetprop.experiments import EXPERIMENTS
+
+    for one in EXPERIMENTS.values():
+        console.print(f"[bold]{one.name}[/bold]  {one.title}")
+        for scale, cost in one.cost.items():
+            console.print(f"    {scale}: {cost}")
+
+
+class BenchName(StrEnum):
+    """What can be measured."""
+
+    engine = "engine"
+
+
+@app.command()
+def bench(
+    name: Annotated[BenchName, typer.Argument(help="What to measure.")] = BenchName.engine,
+    seconds: Annotated[float, typer.Option(help="For each case, beside warm-up.")] = 20.0,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    rivals: Annotated[bool, typer.Option(help="Measure nested torch.func and double backward too.")] = True,
+    widths: Annotated[str, typer.Option(help="Widths L of 1681-L-L-L-128-9.")] = "256,1024",
+    out: Annotated[Path | None, typer.Option(help="Write the figures as JSON.")] = None,
+) -> None:
+    """Measure the engine against the bare matrix products of the same rows."""
+    _prepare()
+    from jetprop.benchmarks import EngineCase, bench_engine
+    from jetprop.experiments.records import environment
+    from jetprop.report import bench_table
+
+    found = []
+    for width in widths.split(","):
+        for order in (1, 2):
+            found.append(bench_engine(EngineCase(int(width), order), seconds, device, rivals, console.print))
+    console.print(bench_table(found))
+    if out:
+        out.write_text(json.dumps({"environment": environment(), "cases": found}, indent=1) + "\n", encoding="utf-8")
+        console.print(str(out))
+
+
+if __name__ == "__main__":
+    app()

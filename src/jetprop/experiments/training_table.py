@@ -1,0 +1,97 @@
+"""What the training tables share: networks trained one after the other, resumable, each beside its figure."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jetprop.experiments.records import Figure, Record
+from jetprop.experiments.registry import Context
+from jetprop.training import Recipe, Result, fit
+from jetprop.training.progress import Callback
+
+__all__ = ["Cell", "TimeLimit", "train", "train_cells"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One network of a table.
+
+    Args:
+        column: its column.
+        recipe: how it is trained.
+        published: by row ("training", "test"), what the paper prints, in per cent.
+    """
+
+    column: str
+    recipe: Mapping[str, Any]
+    published: Mapping[str, float]
+
+
+class TimeLimit(Callback):
+    """Ends the training, at a checkpoint, when a wall-clock limit is reached.
+
+    Args:
+        until: `time.monotonic()` at which to stop; None never.
+    """
+
+    def __init__(self, until: float | None) -> None:
+        self.until = until
+
+    def on_step(self, trainer: Any) -> None:  # noqa: ANN401
+        """Look at the clock."""
+        if self.until is not None and time.monotonic() > self.until:
+            trainer.stop("the time limit of this call is reached; call it again to go on")
+
+
+def train(context: Context, name: str, recipe: Mapping[str, Any], until: float | None = None) -> Result:
+    """Train one network in the experiment's folder, or read it back if that was done before."""
+    context.say(f"{name}: {_brief(recipe)}")
+    result = fit(
+        Recipe.build(recipe),
+        out=context.runs / name.replace(" ", "-"),
+        callbacks=[TimeLimit(until)],
+        progress=context.show,
+    )
+    found = ", ".join(
+        f"{key.replace('_', ' ')} {100 * value:.3g} %" for key, value in result.metrics.items() if "error" in key
+    )
+    context.say(f"{name}: {result.status} after {result.steps} steps, {result.seconds['training']:.0f} s; {found}")
+    return result
+
+
+def train_cells(context: Context, name: str, cells: list[Cell], command: str, notes: list[str]) -> Record:
+    """Train every network of a table and record its errors beside the published ones.
+
+    A time limit in the context ends the call early; what is finished stays, and the record says what is missing.
+    """
+    until = None if context.seconds is None else time.monotonic() + context.seconds
+    record = Record(
+        experiment=name,
+        scale=context.scale,
+        command=command,
+        settings={cell.column: dict(cell.recipe) for cell in cells},
+        notes=list(notes),
+    )
+    for cell in cells:
+        result = train(context, f"{name} {context.scale} {cell.column}", cell.recipe, until)
+        finished = result.finished
+        if not finished:
+            record.notes.append(f"{cell.column}: {result.status} after {result.steps} steps. {result.message}")
+        for row in ("training", "test"):
+            error = result.metrics.get(f"{'train' if row == 'training' else 'test'}_error")
+            ours = None if error is None or not finished else 100 * error
+            record.figures.append(Figure(row, cell.column, ours, cell.published.get(row)))
+        record.figures.append(
+            Figure("time", cell.column, result.seconds["training"] / 60, cell.published.get("time"), "minutes")
+        )
+        record.seconds[cell.column] = result.seconds["total"]
+    return record
+
+
+def _brief(recipe: Mapping[str, Any]) -> str:
+    training = recipe["training"]
+    budget = next(f"{training[k]} {k}" for k in ("epochs", "steps", "seconds") if training.get(k) is not None)
+    return f"{'-'.join(map(str, recipe['model']['widths']))}, order {recipe['data']['order']}, {budget}"

@@ -1,0 +1,36 @@
+"""What a run leaves for people: tables against the published values, figures, one self-contained page.
+
+All of it draws from a `Record`. `table` and `markdown` set its figures beside the paper's, `write_demo` and
+`write_experiment` make a page of it; `lines`, `points`, `image_grid` and `predicted_cubes` draw for anything else.
+"""
+
+from __future__ import annotations
+
+from jetprop.report.drawing import save
+from jetprop.report.figures import Plot, Series, comparison, lines, points
+from jetprop.report.page import write_demo, write_experiment
+from jetprop.report.pictures import Picture, image_grid, labelled_cube, picture, predicted_cubes
+from jetprop.report.tables import Grid, benchmark_markdown, benchmark_table, cell, grid, markdown, table
+
+__all__ = [
+    "Grid",
+    "Picture",
+    "Plot",
+    "Series",
+    "benchmark_markdown",
+    "benchmark_table",
+    "cell",
+    "comparison",
+    "grid",
+    "image_grid",
+    "labelled_cube",
+    "lines",
+    "markdown",
+    "picture",
+    "points",
+    "predicted_cubes",
+    "save",
+    "table",
+    "write_demo",
+    "write_experiment",
+]
