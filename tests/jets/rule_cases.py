@@ -5,15 +5,14 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 import torch
-from jets.tolerances import ENGINE, ROUNDING
 from torch import Tensor
 
-from jetprop.jets import RULES, Basis, Jet, push
+from jetprop.jets import RULES, Basis, Jet
 from jetprop.jets.dispatch import SPELLING_NAMES
+from jets.tolerances import ENGINE, EXACT, ROUNDING, Tolerance
 
 DTYPE = torch.float64
 HIGHEST = Basis.full(2, 4)
@@ -60,8 +59,8 @@ class Case:
     oracle: Callable[[Tensor], Tensor] | None = None
     smooth: bool = True
     per_sample: bool = False
-    tolerance: dict[str, float] = field(default_factory=lambda: ENGINE)
-    value_tolerance: dict[str, float] = field(default_factory=lambda: ROUNDING)
+    tolerance: Tolerance = ENGINE
+    value_tolerance: Tolerance = ROUNDING
     order: int = 4
     cuda: bool = False
 
@@ -81,18 +80,9 @@ class Case:
         return Jet(torch.stack([rows[HIGHEST.row(*label)] for label in basis]), basis)  # type: ignore[arg-type]
 
     @property
-    def expected(self) -> Jet:
-        """The rows over `HIGHEST` by nested reverse mode."""
-        return _expected(self)
-
-    def __hash__(self) -> int:
-        return id(self)
-
-
-@cache
-def _expected(case: Case) -> Jet:
-    jet = case.jet().truncated(case.order)
-    return push(case.oracle or case.function, jet, backend="reference", create_graph=False)
+    def precision(self) -> Tolerance:
+        """What rounding costs in the dtype that the case computes in."""
+        return ROUNDING if self.tolerance in (ENGINE, EXACT) else self.tolerance
 
 
 def spelled(name: str, *args: Any, **kwargs: Any) -> dict[str, Callable[[Any], Any]]:

@@ -71,6 +71,7 @@ _OPERATORS = {
     "matmul": ("__matmul__",),
     "rmatmul": ("__rmatmul__",),
     "neg": ("__neg__",),
+    "positive": ("__pos__",),
     "abs": ("__abs__",),
     "getitem": ("__getitem__",),
     "setitem": ("__setitem__",),

@@ -406,7 +406,7 @@ def clamp(z: Tensor, order: int, min: float | None = None, max: float | None = N
 
 def hardsigmoid(z: Tensor, order: int) -> TowerOf:
     """relu6(z + 3)/6."""
-    return _slope(F.hardsigmoid(z), ((z > -3) & (z < 3)) * (1 / 6), order)
+    return _slope(F.hardsigmoid(z), ((z > -3) & (z < 3)).to(z.dtype) / 6, order)
 
 
 def hardswish(z: Tensor, order: int) -> TowerOf:

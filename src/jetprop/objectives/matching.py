@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -50,6 +51,8 @@ class Match:
         row_weights: `[R]`, see `match`.
         output_weights: like the value without its batch axis, see `match`.
         normalizers: `[R]`, see `match`.
+        empty: what to do where a mask hides every label of an order in a batch: "raise", or let its term be "zero"
+            (without a look at the mask, which on a GPU costs time).
 
     Raises:
         ValueError: a weight is negative or not finite, a normalizer is not positive, a length does not fit the basis,
@@ -73,8 +76,11 @@ class Match:
         row_weights: Tensor | Sequence[float] | None = None,
         output_weights: Tensor | Sequence[float] | None = None,
         normalizers: Tensor | Sequence[float] | None = None,
+        empty: Literal["raise", "zero"] = "raise",
     ) -> None:
-        self.basis = basis
+        if empty not in ("raise", "zero"):
+            raise ValueError(f'empty is "raise" or "zero", got {empty!r}')
+        self.basis, self._raise_if_empty = basis, empty == "raise"
         self.weights = _weights_of_orders(weights, basis.order)
         scale = torch.ones(len(basis), dtype=torch.float64)
         if normalizers is not None:
@@ -155,17 +161,14 @@ class Match:
                 f"a mask of shape {tuple(mask.shape)} does not broadcast to the rows {tuple(rows.shape)}, [R, batch, "
                 "outputs]"
             ) from error
-        if not torch.compiler.is_compiling():
+        if self._raise_if_empty and not torch.compiler.is_compiling():
             for order in range(self.basis.order + 1):
                 found = self.basis.rows_of_order(order)
                 if found and not bool(there[found[0] : found[-1] + 1].any()):
+                    lower = f"truncate both jets (jet.truncated({order - 1})), " if order else ""
                     raise ValueError(
-                        f"the mask hides every label of order {order} in this batch, so E{order} means nothing; "
-                        "truncate "
-                        f"both jets (jet.truncated({order - 1})) or draw batches that hold some"
-                        if order
-                        else "the mask hides every value label in this batch, so E0 means nothing; draw batches that "
-                        "hold some"
+                        f"the mask hides every label of order {order} in this batch, so E{order} means nothing; {lower}"
+                        f'draw batches that hold some, or take Match(…, empty="zero")'
                     )
         return there
 

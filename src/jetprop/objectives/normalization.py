@@ -157,8 +157,9 @@ def normalizers(
 
 
 def _norms(rows: Tensor) -> Tensor:
-    """Sums over the batch of the norms of each row, `[R]`."""
-    return torch.linalg.vector_norm(rows.detach().reshape(*rows.shape[:2], -1), dim=2, dtype=torch.float64).sum(1)
+    """Sums over the batch of the norms of each row, `[R]`: norms in the dtype of the rows, sums in float64."""
+    flat = rows.detach().reshape(*rows.shape[:2], -1)
+    return torch.linalg.vector_norm(flat, dim=2).to(torch.float64).sum(1)
 
 
 def _common(basis: Basis | None, inputs: Jet, targets: Jet) -> Basis:

@@ -10,15 +10,15 @@ from jetprop.report.drawing import save
 from jetprop.report.figures import Plot, Series, comparison, lines, points
 from jetprop.report.page import write_demo, write_experiment
 from jetprop.report.pictures import Picture, image_grid, labelled_cube, picture, predicted_cubes
-from jetprop.report.tables import Grid, benchmark_markdown, benchmark_table, cell, grid, markdown, table
+from jetprop.report.tables import Grid, bench_markdown, bench_table, cell, grid, markdown, table
 
 __all__ = [
     "Grid",
     "Picture",
     "Plot",
     "Series",
-    "benchmark_markdown",
-    "benchmark_table",
+    "bench_markdown",
+    "bench_table",
     "cell",
     "comparison",
     "grid",

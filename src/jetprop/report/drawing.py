@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape
@@ -99,15 +100,16 @@ def markup(figure: Figure, description: str) -> str:
     text = buffer.getvalue().decode()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
-    text = re.sub(r"font: ([^;\"]*?)'DejaVu Sans'[^;\"]*", r"font: \1var(--font)", text)
+    text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)  # it would hold for the whole page
+    text = re.sub(r"(font|font-family): ([^;\"]*?)'DejaVu Sans'[^;\"]*", r"\1: \2var(--font)", text)
     text = text.replace(INK, "currentColor").replace(GRID, "var(--line)")
-    text = _without_identifiers(text)
+    text = _own_identifiers(text)
     head, body = text.split(">", 1)
     box = re.search(r'viewBox="[^"]*"', head)
     assert box is not None
     return (
         f'<svg xmlns:xlink="http://www.w3.org/1999/xlink" {box.group()} role="img" '
-        f'aria-label="{escape(description)}">{body}'
+        f'aria-label="{escape(description)}" style="stroke-linejoin: round">{body}'
     ).strip()
 
 
@@ -146,7 +148,9 @@ def write_whole(path: Path, content: bytes) -> Path:
     return path
 
 
-def _without_identifiers(text: str) -> str:
-    """Drop the ids that nothing refers to; the others are hashes of what they name, so equal ones mean the same."""
+def _own_identifiers(text: str) -> str:
+    """Drop the ids that nothing refers to, and mark the others as those of this figure."""
+    own = f"f{zlib.crc32(text.encode()):08x}-"
     used = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', text))
-    return re.sub(r' id="([^"]+)"', lambda found: found.group() if found.group(1) in used else "", text)
+    text = re.sub(r' id="([^"]+)"', lambda found: f' id="{own}{found[1]}"' if found[1] in used else "", text)
+    return re.sub(r'(url\(#|href="#)', rf"\g<1>{own}", text)

@@ -79,7 +79,9 @@ class Plot:
             series = [Series(**one) for one in values.get("series", ())]
             return cls(**{**values, "series": series})
         except TypeError as error:
-            raise ValueError(f"a plot of a record must be a dictionary of the fields of Plot and Series: {error}") from error
+            raise ValueError(
+                f"a plot of a record must be a dictionary of the fields of Plot and Series: {error}"
+            ) from error
 
 
 def lines(plot: Plot) -> Figure:
@@ -93,7 +95,9 @@ def lines(plot: Plot) -> Figure:
         raise ValueError(f"the x of {plot.title!r} are names, which have no logarithm")
     order = list(dict.fromkeys(str(x) for one in plot.series for x in one.x)) if named else []
     with style():
-        figure = sheet()
+        longest = max((len(one.name) for one in plot.series), default=0)
+        columns = 1 if longest > 26 else 2 if longest > 20 or len(plot.series) > 3 else 3
+        figure = sheet(height=3.1 + 0.17 * -(-len(plot.series) // columns))
         axes = figure.add_subplot()
         for place, one in enumerate(plot.series):
             turn = place if one.colour is None else one.colour
@@ -109,13 +113,16 @@ def lines(plot: Plot) -> Figure:
                 label=one.name,
             )
         axes.set(xlabel=plot.x, ylabel=plot.y)
+        numbers = [] if named else [float(x) for one in plot.series for x in one.x]
         if named:
             axes.set_xticks(range(len(order)), order)
+        elif numbers and "x" not in plot.log and 0 <= min(numbers) < max(numbers) / 3:
+            axes.set_xlim(left=0)
         for name in "xy":
             if name in plot.log:
                 _logarithmic(axes, name)
         if len(plot.series) > 1 or any(one.name for one in plot.series):
-            figure.legend(loc="outside upper left", ncols=2 if len(plot.series) > 3 else 3, fontsize=9, handlelength=2.4)
+            figure.legend(loc="outside upper left", ncols=columns, fontsize=9, handlelength=2.4)
     return figure
 
 
@@ -188,12 +195,16 @@ def _drawable(value: float | None, logarithmic: bool) -> float:
 
 
 def _logarithmic(axes: Axes, name: str) -> None:
-    """A logarithmic axis with plain numbers at 1, 2, 5 of each decade, or at whole decades if there are many."""
+    """A logarithmic axis with plain numbers, at 1, 2, 5 of each decade if these are neither many nor few."""
     axis = axes.xaxis if name == "x" else axes.yaxis
     (axes.set_xscale if name == "x" else axes.set_yscale)("log")
     low, high = sorted(axis.get_view_interval())
     decades = math.log10(high / low) if low > 0 else 0
-    subs = (1.0,) if decades > 3 else (1.0, 2.0, 5.0) if decades > 0.5 else tuple(map(float, range(1, 10)))
+    room = 2 if name == "x" else 3  # decades, in which 1, 2, 5 of each find room
+    if decades > room:
+        subs = (1.0, 3.0) if decades < room + 1.5 else (1.0,)
+    else:
+        subs = (1.0, 2.0, 5.0) if decades > 1 else (1.0, 2.0, 3.0, 4.0, 5.0, 7.0)
     axis.set_major_locator(LogLocator(subs=subs))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())

@@ -1,4 +1,4 @@
-"""One self-contained HTML file for a record: no request to anywhere, readable in light and dark, on a phone, in print."""
+"""One self-contained HTML file for a record: no requests to anywhere, light and dark, for screen, phone and print."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import re
 from base64 import b64encode
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from markupsafe import Markup
 from jetprop.experiments.records import Record
 from jetprop.experiments.registry import EXPERIMENTS
 from jetprop.manifolds import Cube
+from jetprop.report.curves import plots_of
 from jetprop.report.demo import EXAMPLE, story
 from jetprop.report.drawing import COLOURS, markup, number, write_whole
-from jetprop.report.figures import Plot, comparison, lines, points
+from jetprop.report.figures import comparison, lines, points
 from jetprop.report.pictures import Picture, labelled_cube, picture, predicted_cubes
 from jetprop.report.tables import grid
 
@@ -30,8 +32,8 @@ def write_demo(record: Record, path: Path, cube: Cube | None = None) -> Path:
     """The page of the demonstration.
 
     Args:
-        record: of scale "demo", with `data` as `jetprop.report.demo.story` lists it. Whatever a run did not get to may be
-            None or absent, and is shown as missing.
+        record: with `data` as `jetprop.report.demo.story` lists it. What a run did not get to may be None or absent,
+            and is shown as missing.
         path: of the HTML file; written whole or not at all.
         cube: whose images were trained on; by default the paper's.
 
@@ -91,10 +93,7 @@ def write_experiment(record: Record, path: Path) -> Path:
         "grid": grid(record),
         "comparison": beside
         and _svg(beside, "The figures of the table as lines: this run solid and filled, the paper dashed and hollow."),
-        "plots": [
-            (plot, _svg(lines(plot), plot.caption or f"{plot.title}: {plot.y} against {plot.x}."))
-            for plot in map(Plot.of, record.data.get("plots") or ())
-        ],
+        "plots": [(plot, _svg(lines(plot), f"{plot.title}: {plot.y} against {plot.x}.")) for plot in plots_of(record)],
         "groups": [_group(group) for group in record.data.get("images") or ()],
     }
     return _write("experiment.html.j2", record, path, context)
@@ -120,6 +119,7 @@ def _templates() -> Environment:
         "portable": portable,
         "data_uri": data_uri,
         "duration": duration,
+        "thousands": lambda value: f"{value:,}".replace(",", "\u202f"),
         "whole": lambda value: "–" if value is None else f"{value:.0f}",
     }
     found.globals["colours"] = COLOURS
@@ -136,18 +136,44 @@ def _group(values: Mapping[str, Any]) -> dict[str, Any]:
         return {"title": values["title"], "caption": values.get("caption", ""), "pictures": pictures}
     except (KeyError, TypeError) as error:
         raise ValueError(
-            f'images of a record are groups {{"title", "caption", "pictures": [{{"name", "pixels", "signed", "unit"}}]}}: {error!r}'
+            'images of a record are groups {"title", "caption", "pictures": [{"name", "pixels", "signed", "unit"}]}; '
+            f"this one does not fit: {error!r}"
         ) from error
 
 
-def _facts(record: Record) -> dict[str, list[tuple[str, str]]]:
-    """Settings, times and environment as lists of name and value."""
-    times = [(name, duration(seconds)) for name, seconds in record.seconds.items()]
-    return {
-        "Settings": [(name, shown(value)) for name, value in _flat(record.settings)],
-        "Time taken": times,
-        "Versions and machine": [(name, shown(value)) for name, value in _flat(record.environment)],
-    }
+@dataclass(frozen=True)
+class _Facts:
+    """A table of facts: names to the left, and values, for one or for several cases."""
+
+    title: str
+    columns: list[str]
+    rows: list[tuple[str, list[str]]]
+
+
+def _facts(record: Record) -> list[_Facts]:
+    """Settings, times and environment."""
+    return [
+        *_settings(record.settings),
+        _Facts("Time taken", [], [(name, [duration(seconds)]) for name, seconds in record.seconds.items()]),
+        _Facts("Versions and machine", [], [(name, [shown(value)]) for name, value in _flat(record.environment)]),
+    ]
+
+
+def _settings(settings: Mapping[str, Any]) -> list[_Facts]:
+    """One list; if there are settings for each of several cases, what they have in common, then what differs."""
+    cases = {name: dict(_flat(value)) for name, value in settings.items() if isinstance(value, Mapping)}
+    keys = list(dict.fromkeys(key for case in cases.values() for key in case))
+    shared = sum(all(key in case for case in cases.values()) for key in keys)
+    if len(cases) < max(2, len(settings)) or 2 * shared < len(keys):  # not cases, but sections of one
+        return [_Facts("Settings", [], [(name, [shown(value)]) for name, value in _flat(settings)])]
+    differ = [key for key in keys if len({json.dumps(c.get(key), default=str) for c in cases.values()}) > 1]
+    first = next(iter(cases.values()))
+    return [
+        _Facts("Settings in common", [], [(key, [shown(first[key])]) for key in keys if key not in differ]),
+        _Facts(
+            "Settings that differ", differ, [(name, [shown(c.get(k)) for k in differ]) for name, c in cases.items()]
+        ),
+    ]
 
 
 def _flat(values: Mapping[str, Any], above: str = "") -> list[tuple[str, Any]]:

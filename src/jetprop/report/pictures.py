@@ -12,6 +12,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import Normal, Stroke
 from torch import Tensor
 
 from jetprop.manifolds import Cube
@@ -20,7 +21,7 @@ from jetprop.report.drawing import COLOURS, MARKERS, number, sheet, style
 __all__ = ["Picture", "image_grid", "labelled_cube", "picture", "predicted_cubes"]
 
 DIVERGING, GRAY = "RdBu_r", "gray"
-DARK, DIM = "#0d1117", 2.2
+DARK, DIM = "#0d1117", 1.8
 """Behind wireframes; and the intensity shown as white there, so that white lines can be seen on a white face."""
 
 MARGIN = 2.5
@@ -88,7 +89,9 @@ def image_grid(pictures: Sequence[Picture], columns: int = 4) -> Figure:
         ValueError: there are none.
     """
     if not pictures or columns < 1:
-        raise ValueError(f"an image grid needs pictures and columns ≥ 1, got {len(pictures)} pictures, {columns} columns")
+        raise ValueError(
+            f"an image grid needs pictures and columns ≥ 1, got {len(pictures)} pictures, {columns} columns"
+        )
     columns = min(columns, len(pictures))
     rows = -(-len(pictures) // columns)
     with style():
@@ -126,15 +129,18 @@ def labelled_cube(truth: Tensor, cube: Cube | None = None) -> Figure:
                 aside = torch.tensor([0.0, -2.8])
             axes.plot(*corner.tolist(), "o", color=COLOURS[3], markersize=6, markeredgecolor=DARK)
             x, y = (corner + aside).tolist()
-            axes.text(x, y, str(place + 1), color=COLOURS[3], ha="center", va="center", fontsize=13, fontweight="bold")
+            label = axes.text(
+                x, y, str(place + 1), color=COLOURS[3], ha="center", va="center", fontsize=13, weight="bold"
+            )
+            label.set_path_effects([Stroke(linewidth=3, foreground=DARK), Normal()])
     return figure
 
 
 def predicted_cubes(truth: Tensor, outputs: Mapping[str, Tensor], cube: Cube | None = None) -> Figure:
     """One cube and what networks take it for: over its image, one vertex magnified, and from the side.
 
-    The side view (z to the right, towards the camera; y up) shows the depth, of which the image says least. The truth is
-    white and dashed, network number k has colour k and, in the magnified part, marker k.
+    The side view (z to the right, towards the camera; y up) shows the depth, of which the image says least. The truth
+    is white and dashed, network number k has colour k and, in the magnified part, marker k.
 
     Args:
         truth: `[9]`.
@@ -144,15 +150,18 @@ def predicted_cubes(truth: Tensor, outputs: Mapping[str, Tensor], cube: Cube | N
     """
     cube = cube or Cube()
     right = truth.detach().cpu().to(torch.float64)[None]
-    guesses = {k: g.detach().cpu().to(torch.float64)[None] for k, g in enumerate(outputs.values()) if g.isfinite().all()}
+    guesses = {
+        k: g.detach().cpu().to(torch.float64)[None] for k, g in enumerate(outputs.values()) if g.isfinite().all()
+    }
     with style():
         figure = sheet(2.25, 6.9)
         camera, near, side = (figure.add_subplot(3, 1, k + 1) for k in range(3))
         for axes in (camera, near):
             _image(axes, cube, right)
         corners = _wire(camera, near, cube, right, guesses)
-        low, high = corners.amin(0) - MARGIN, corners.amax(0) + MARGIN
-        middle, half = (low + high) / 2, float((high - low).max()) / 2
+        guessed = [cube.raster.pixel(cube.wireframe(outputs).points)[0] for outputs in guesses.values()]
+        middle, half = _extent(corners, guessed)
+        half += MARGIN
         _window(camera, middle, half)
         spot, reach = _most_different(cube, right, guesses)
         _window(near, spot, reach)
@@ -168,7 +177,12 @@ def predicted_cubes(truth: Tensor, outputs: Mapping[str, Tensor], cube: Cube | N
 def _image(axes: Axes, cube: Cube, outputs: Tensor) -> None:
     image, _ = cube.render(cube.nearest(outputs), 0)
     axes.imshow(image.value[0].numpy(), cmap=GRAY, vmin=0, vmax=DIM, interpolation="none")
+    _bare(axes)
+
+
+def _bare(axes: Axes) -> None:
     axes.set(xticks=[], yticks=[], facecolor=DARK)
+    axes.spines[:].set_visible(False)
     axes.grid(visible=False)
 
 
@@ -218,6 +232,14 @@ def _most_different(cube: Cube, truth: Tensor, guesses: Mapping[int, Tensor]) ->
     return right[seen[worst]], min(max(1.5 * float(off[worst]), 0.25), 8.0)
 
 
+def _extent(truth: Tensor, guesses: Sequence[Tensor]) -> tuple[Tensor, float]:
+    """Middle and half the width of what has to be seen: the truth, and guesses unless they are far away."""
+    low, high = truth.amin(0), truth.amax(0)
+    middle, half = (low + high) / 2, float((high - low).max()) / 2
+    reach = max((float((guess - middle).abs().max()) for guess in guesses), default=0.0)
+    return middle, max(half, min(reach, 2 * half))
+
+
 def _window(axes: Axes, middle: Tensor, half: float) -> None:
     x, y = middle.tolist()
     axes.set(xlim=(x - half, x + half), ylim=(y + half, y - half), aspect="equal")
@@ -228,7 +250,8 @@ def _scale_bar(axes: Axes, reach: float) -> None:
     left, bottom = axes.get_xlim()[0] + 0.12 * reach, axes.get_ylim()[0] - 0.14 * reach
     axes.plot([left, left + length], [bottom, bottom], color="white", linewidth=2.5, solid_capstyle="butt")
     words = "1 pixel" if length == 1 else f"{length:g} pixels" if length > 1 else f"{length:g} pixel"
-    axes.text(left, bottom - 0.08 * reach, words, color="white", fontsize=8.5, va="bottom")
+    back = {"facecolor": DARK, "alpha": 0.75, "edgecolor": "none", "pad": 1.5}
+    axes.text(left, bottom - 0.1 * reach, words, color="white", fontsize=8.5, va="bottom", bbox=back)
 
 
 def _from_the_side(axes: Axes, cube: Cube, truth: Tensor, guesses: Mapping[int, Tensor]) -> None:
@@ -238,10 +261,8 @@ def _from_the_side(axes: Axes, cube: Cube, truth: Tensor, guesses: Mapping[int, 
         axes.add_collection(LineCollection(flat[edges].tolist(), color=COLOURS[k % len(COLOURS)], linewidth=1.2))
     flat = cube.complete(truth)[0][:, [2, 1]]
     axes.add_collection(LineCollection(flat[edges].tolist(), color="white", linestyle=(0, (3, 3)), linewidth=1.0))
-    low, high = flat.amin(0), flat.amax(0)
-    (x, y), half = ((low + high) / 2).tolist(), float((high - low).max()) / 2 + 0.12
-    axes.set(xlim=(x - half, x + half), ylim=(y - half, y + half), aspect="equal", xticks=[], yticks=[], facecolor=DARK)
-    axes.grid(visible=False)
-    axes.set_title("from the side; camera to the right", fontsize=9)
-
-
+    middle, half = _extent(flat, [cube.complete(outputs)[0][:, [2, 1]] for outputs in guesses.values()])
+    (x, y), half = middle.tolist(), half + cube.side / 5
+    axes.set(xlim=(x - half, x + half), ylim=(y - half, y + half), aspect="equal")
+    _bare(axes)
+    axes.set_title("from the side", fontsize=9)

@@ -14,7 +14,7 @@ from rich.text import Text
 from jetprop.experiments.records import Figure, Record
 from jetprop.report.drawing import number
 
-__all__ = ["Grid", "benchmark_markdown", "benchmark_table", "cell", "grid", "markdown", "table"]
+__all__ = ["Grid", "bench_markdown", "bench_table", "cell", "grid", "markdown", "table"]
 
 MISSING = "–"
 """Where the table has no figure."""
@@ -85,8 +85,8 @@ def cell(figure: Figure, unit: str = "") -> str:
     Example:
         >>> from jetprop.experiments.records import Figure
         >>> from jetprop.report import cell
-        >>> cell(Figure("test", "1.5", 0.168, 0.12)), cell(Figure("test", "12", None, 0.072)), cell(Figure("a", "b", 3.0))
-        ('0.168 | paper 0.12 | ×1.40', 'not run | paper 0.072', '3.00')
+        >>> cell(Figure("test", "1.5", 0.168, 0.12)), cell(Figure("test", "12", None, 0.072))
+        ('0.168 | paper 0.12 | ×1.40', 'not run | paper 0.072')
     """
     ours, published = figure.ours, figure.published
     suffix = f" {unit}" if unit else ""
@@ -117,7 +117,8 @@ def table(record: Record) -> Table:
     for column in found.columns:
         result.add_column(Text(column), justify="right")
     for row in found.rows:
-        result.add_row(Text(row), *(Text(found.text(row, column)) for column in found.columns))
+        # One line for ours, one for the paper's, so that four columns fit into a terminal.
+        result.add_row(Text(row), *(Text(found.text(row, column).replace(" | ", "\n")) for column in found.columns))
     return result
 
 
@@ -134,12 +135,21 @@ def markdown(record: Record) -> str:
     return (f"{_escaped(found.legend)}\n\n" if found.legend else "") + lines
 
 
-def benchmark_table(results: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> Table:
-    """What `jetprop.benchmarks.engine.bench_engine` returned, once or for several cases, for the terminal."""
+def bench_table(results: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> Table:
+    """Timings of the engine for the terminal.
+
+    Args:
+        results: what `jetprop.benchmarks.bench_engine` returned, a list of such, or what `jetprop bench --out` wrote.
+
+    Raises:
+        ValueError: it is none of these.
+    """
     cases = _cases(results)
     result = Table(title="the engine", caption=Text(_conditions(cases)), box=box.SIMPLE_HEAD)
     for column in BENCHMARK_COLUMNS:
-        result.add_column(column, justify="left" if column == "contestant" else "right", no_wrap=column == "time / floor")
+        result.add_column(
+            column, justify="left" if column == "contestant" else "right", no_wrap=column == "time / floor"
+        )
     for case in cases:
         lines = _contestants(case)
         for place, line in enumerate(lines):
@@ -147,7 +157,7 @@ def benchmark_table(results: Mapping[str, Any] | Sequence[Mapping[str, Any]]) ->
     return result
 
 
-def benchmark_markdown(results: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> str:
+def bench_markdown(results: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> str:
     """The same as a Markdown table."""
     cases = _cases(results)
     lines = [line for case in cases for line in _contestants(case)]
@@ -155,7 +165,10 @@ def benchmark_markdown(results: Mapping[str, Any] | Sequence[Mapping[str, Any]])
 
 
 def _cases(results: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    cases = [results] if isinstance(results, Mapping) else list(results)
+    if isinstance(results, Mapping):
+        cases: list[Mapping[str, Any]] = list(results["cases"]) if "cases" in results else [results]
+    else:
+        cases = list(results)
     for place, case in enumerate(cases):
         absent = [key for key in ("case", "timings") if key not in case]
         if absent:
@@ -197,7 +210,7 @@ def _conditions(cases: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    lines = [head, ["---" if name in ("", "contestant") else "---:" for name in head], *rows]
     return "".join("| " + " | ".join(map(_escaped, line)) + " |\n" for line in lines)
 
 

@@ -81,6 +81,7 @@ class Checkpoint:
         """Put back the optimizers' state; their options are those of the recipe."""
         states = optimizers.state_dict()
         tensors = self.part("optimizer")
+        dtypes = {tuple(name.split(".", 2)): tensor.dtype for name, tensor in tensors.items()}
         for number, state in enumerate(states):
             slots: dict[int, dict[str, Any]] = {}
             for name, tensor in tensors.items():
@@ -92,6 +93,12 @@ class Checkpoint:
                     slots.setdefault(parameter, {})[key] = value
             state["state"] = slots
         optimizers.load_state_dict(states)
+        for number, member in enumerate(optimizers.members):  # torch has cast them to the dtype of the parameter
+            parameters = [p for group in member.param_groups for p in group["params"]]
+            for place, parameter in enumerate(parameters):
+                for key, value in member.state.get(parameter, {}).items():
+                    if isinstance(value, Tensor):
+                        member.state[parameter][key] = value.to(dtypes[str(number), str(place), key])
 
 
 class Checkpoints:

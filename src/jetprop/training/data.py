@@ -114,9 +114,10 @@ class _Finite(Source):
     """A set of `count` samples, shuffled anew each epoch."""
 
     def __init__(self, basis: Basis, batch: int, seed: int, count: int, device: torch.device) -> None:
-        if batch > count:
+        if isinstance(batch, int) and batch > count:
             raise ValueError(f"a batch of {batch} cannot be drawn from {count} samples; lower the batch")
-        super().__init__(basis, batch, seed, count // batch)
+        super().__init__(basis, batch, seed, None)
+        self.steps_per_epoch = count // batch
         self.count, self.device = count, device
         self._epoch, self._order = -1, torch.empty(0)
 

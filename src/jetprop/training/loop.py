@@ -122,6 +122,7 @@ class Trainer:
         self.kept, self.meta, self.callbacks = dict(kept or {}), dict(meta or {}), list(callbacks)
         self.clock = clock or Clock(lambda: _wait(fabric.device))
         self.step, self.history = 0, list[Entry]()
+        self.elapsed, self.progress = 0.0, 0.0
         self.status: Status = "finished"
         self.message = ""
         self.compile_fallback: str | None = None
@@ -131,31 +132,23 @@ class Trainer:
             phase.compare.to(fabric.device, dtype)
         self._phase = self.phases[0]
         self._parts = Step(model, self._phase.compare, autocast)
-        wrapped: nn.Module = self._parts
-        if compile_step:
-            wrapped = torch.compile(wrapped, dynamic=False)  # type: ignore[assignment]
+        # Fabric's own wrapper would round the costs to its default dtype, and inputs and targets in mixed precision.
+        shared = fabric.strategy.setup_module(self._parts) if fabric.world_size > 1 else self._parts
+        self._module: nn.Module = torch.compile(shared, dynamic=False) if compile_step else shared  # type: ignore[assignment]
         self.compiled = compile_step
-        self._module = fabric.setup_module(wrapped, move_to_device=False) if fabric.world_size > 1 else wrapped
         self._warm = False
-        self._sums: Tensor | None = None
-        self._counted = 0
+        self._recent: list[Tensor] = []
+        self._asked: str | None = None
         self._stop_reason: str | None = None
         self._signal: int | None = None
         self._events: deque[Any] = deque()
-        self._agreed: tuple[int, float, float] | None = None
+        self._agreed = (0, 0.0, 0.0)
+        self._kept_step: int | None = None
         self._written = time.perf_counter()
 
-    @property
-    def progress(self) -> float:
-        """How much of the budget is spent, in [0, 1]."""
-        if self.budget.steps is not None:
-            return min(self.step / self.budget.steps, 1.0)
-        assert self.budget.seconds is not None
-        return min(self._elapsed() / self.budget.seconds, 1.0)
-
     def stop(self, reason: str) -> None:
-        """End the run after the present step, with status "stopped"."""
-        self._stop_reason = reason
+        """End the run after the present step, with status "stopped" (several processes: within a few steps)."""
+        self._asked = reason
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Put everything back as it was when a checkpoint was written."""
@@ -163,12 +156,13 @@ class Trainer:
         checkpoint.load_optimizers(self.optimizers)
         restore_generators(checkpoint.part(f"rng.{self.fabric.global_rank}"), self.fabric.device)
         self.step = checkpoint.step
-        self._counted = int(checkpoint.meta["counted"])
-        sums = checkpoint.tensors.get("sums")
-        self._sums = None if sums is None else sums.to(self.fabric.device) / self.fabric.world_size
+        recent = checkpoint.tensors.get("recent")
+        self._recent = [] if recent is None else list(recent.to(self.fabric.device).unbind())
         self._phase = self.phases[int(checkpoint.meta["phase"])]
         self._parts.compare = self._phase.compare
         self.clock.restore(checkpoint.meta["seconds"])
+        self._agreed = (self.step, checkpoint.meta["seconds"]["training"], 0.0)
+        self._kept_step = self.step
 
     def run(self) -> Status:
         """Train. Afterwards `status`, `message`, `step` and `history` tell what happened.
@@ -182,15 +176,19 @@ class Trainer:
         try:
             with self._watching_signals():
                 self.clock.switch("training")
-                while (progress := self.progress) < 1 and self._stop_reason is None and self._signal is None:
-                    self._enter(progress)
-                    self.optimizers.set_factor(self.schedule(progress))
+                self._agree()
+                while self.progress < 1 and self._stop_reason is None and self._signal is None:
+                    self._enter(self.progress)
+                    self.optimizers.set_factor(self.schedule(self.progress))
                     self._one_step()
                     self._after_step()
+                    self._agree()
                 self._flush_log()
                 if self._stop_reason is not None:
                     self.status, self.message = "stopped", self._stop_reason
-                if self.checkpoints is not None and self._newest() != self.step:
+                elif self._signal is not None:
+                    self.status, self.message = "stopped", signal.Signals(self._signal).name
+                if self.checkpoints is not None and self._kept_step != self.step:
                     self._checkpoint()
         except _Diverged as error:
             self.status, self.message = "diverged", str(error)
@@ -202,7 +200,7 @@ class Trainer:
         return self.status
 
     def error(self, chunks: Iterator[tuple[Tensor, Tensor]]) -> float:
-        """E of (3) over a set, shared by all processes."""
+        """The error e of (3) over a set, shared by all processes."""
         assert self.deviation is not None
         world, rank = self.fabric.world_size, self.fabric.global_rank
         with self.clock.on("evaluation"):
@@ -236,8 +234,7 @@ class Trainer:
         self.fabric.backward(total)
         self.optimizers.step()
         self.optimizers.zero_grad()
-        self._sums = rows if self._sums is None else self._sums.add_(rows)
-        self._counted += 1
+        self._recent.append(rows)
         self.step += 1
         if rows.is_cuda:
             self._hold_back()
@@ -266,6 +263,7 @@ class Trainer:
             self._events.popleft().synchronize()
 
     def _after_step(self) -> None:
+        self._advance()
         for callback in self.callbacks:
             callback.on_step(self)
         if self.step % self.log_every == 0:
@@ -275,61 +273,67 @@ class Trainer:
         if self._due():
             self._checkpoint()
 
-    def _elapsed(self) -> float:
-        """Training seconds; with several processes those of the first, which all agree on now and then."""
+    def _advance(self) -> None:
+        """Bring `elapsed` and `progress` up to date: alike in all processes, and never backwards."""
         if self.fabric.world_size == 1:
-            return self.clock.seconds("training")
-        if self._agreed is None or self.step >= self._agreed[0] + AGREE_EVERY:
+            elapsed = self.clock.seconds("training")
+        else:
+            step, seconds, pace = self._agreed
+            elapsed = seconds + pace * (self.step - step)
+        self.elapsed = max(self.elapsed, elapsed)
+        done = self.elapsed / self.budget.seconds if self.budget.seconds else self.step / (self.budget.steps or 1)
+        self.progress = min(done, 1.0)
+
+    def _agree(self) -> None:
+        """Stop if a callback wants to; let the first of several processes decide that, and how late it is."""
+        if self.fabric.world_size == 1:
+            self._stop_reason = self._asked
+        elif self.step % AGREE_EVERY == 0:
+            step, seconds, _ = self._agreed
             mine = self.clock.seconds("training")
-            pace = 0.0 if self._agreed is None else (mine - self._agreed[1]) / max(self.step - self._agreed[0], 1)
-            seconds, pace = self.fabric.broadcast((mine, pace))
-            self._agreed = (self.step, seconds, pace)
-        step, seconds, pace = self._agreed
-        return seconds + pace * (self.step - step)
+            pace = (mine - seconds) / (self.step - step) if self.step > step else 0.0
+            mine, pace, self._stop_reason = self.fabric.broadcast((mine, pace, self._asked))
+            self._agreed = (self.step, mine, pace)
+        self._advance()
 
     # ---- log --------------------------------------------------------------------------------------------------------
 
     def _flush_log(self) -> None:
-        """Average what has been counted, check it, and make an entry of it."""
-        if not self._counted or self._sums is None:
+        """Average the costs since the last entry, and make an entry of them."""
+        if not self._recent:
             return
-        rows = self._mean_rows()
+        rows = self._recent_rows().to(torch.float64).mean(0)
         compare = self._phase.compare
         entry: Entry = {"rate": self.optimizers.rates, "loss": float(compare.total(rows))}
         for order in range(compare.basis.order + 1):
             entry[f"E{order}"] = float(rows[list(compare.basis.rows_of_order(order))].sum())
-        self._sums, self._counted = None, 0
+        self._recent.clear()
         self._log(entry)
 
-    def _mean_rows(self) -> Tensor:
-        """Means of `Terms.rows` since the last entry, over all processes; float64 on the CPU.
+    def _recent_rows(self) -> Tensor:
+        """`Terms.rows` of the steps since the last entry, `[steps, R]`, averaged over the processes, on the CPU.
 
         Raises:
-            _Diverged: one is not finite.
+            _Diverged: one is not finite; names the first.
         """
-        assert self._sums is not None
-        rows = (self._sum(self._sums) / (self._counted * self.fabric.world_size)).to("cpu", torch.float64)
-        if not bool(rows.isfinite().all()):
-            row = int((~rows.isfinite()).nonzero()[0])
+        found = (self._sum(torch.stack(self._recent)) / self.fabric.world_size).cpu()
+        if not bool(found.isfinite().all()):
+            place, row = (int(i) for i in (~found.isfinite()).nonzero()[0])
             basis = self._phase.compare.basis
-            label = basis[row]
             order = next(k for k in range(basis.order + 1) if row in basis.rows_of_order(k))
-            first = max(self.step - self._counted + 1, 1)
+            step = self.step - len(found) + place + 1
             raise _Diverged(
-                f"E{order} became {float(rows[row])} between steps {first} and {self.step}, first in row {row} "
-                "(derivative "
-                f"{label}){self._where_to_resume()}. Lower the rate, lengthen the warm-up, weigh E{order} less, or "
-                "check "
-                f"that inputs and targets are finite"
+                f"E{order} became {float(found[place, row])} at step {step}, in row {row} (derivative "
+                f"{basis[row]}){self._where_to_resume()}. Lower the rate, lengthen the warm-up, weigh "
+                f"E{order} less, or check that inputs and targets are finite"
             )
-        return rows
+        return found
 
     def _where_to_resume(self) -> str:
-        newest = self._newest()
-        return "" if newest is None else f"; the checkpoint of step {newest} is the last good one"
+        return "" if self._kept_step is None else f"; the checkpoint of step {self._kept_step} is the last good one"
 
     def _log(self, found: Entry) -> None:
-        entry = {"step": self.step, "progress": round(self.progress, 6), "seconds": round(self._elapsed(), 3), **found}
+        entry = {"step": self.step, "progress": round(self.progress, 6), "seconds": round(self.elapsed, 3), **found}
         self.history.append(entry)
         self._call("on_log", self, entry)
 
@@ -357,44 +361,35 @@ class Trainer:
             return False
         return bool(self.fabric.broadcast(time.perf_counter() - self._written > self.checkpoint_seconds))
 
-    def _newest(self) -> int | None:
-        paths = self.checkpoints.paths() if self.checkpoints is not None else []
-        return int(paths[-1].stem.removeprefix("step-")) if paths else None
-
     def _checkpoint(self) -> None:
         """Write one, unless something is not finite: the last good one stays."""
         assert self.checkpoints is not None
         with self.clock.on("checkpoint"):
-            if self._counted:
-                self._mean_rows()
+            tensors = dict(self.kept)
+            if self._recent:
+                tensors["recent"] = self._recent_rows()
             bad = [name for name, p in self.model.named_parameters() if not bool(p.detach().sum().isfinite())]
             if bad:
                 raise _Diverged(
                     f"{bad[0]} is not finite after step {self.step}{self._where_to_resume()}. Lower the rate"
                 )
-            tensors = dict(self.kept)
-            if self._sums is not None:
-                tensors["sums"] = self._sum(self._sums.clone())
             for rank, states in enumerate(self._generators()):
                 tensors.update({f"rng.{rank}.{name}": state for name, state in states.items()})
             if self.fabric.is_global_zero:
                 booked = self.clock.all()
-                state = {"step": self.step, "counted": self._counted, "phase": self.phases.index(self._phase)}
+                state = {"step": self.step, "phase": self.phases.index(self._phase)}
                 path = self.checkpoints.write(
                     self.model, self.optimizers, tensors, {**self.meta, **state, "seconds": booked}
                 )
                 self._call("on_checkpoint", self, path)
             self.fabric.barrier()
-            self._written = time.perf_counter()
+            self._written, self._kept_step = time.perf_counter(), self.step
 
     def _generators(self) -> list[dict[str, Tensor]]:
         own = torch_generators(self.fabric.device)
         if self.fabric.world_size == 1:
             return [own]
-        gathered = {name: self.fabric.all_gather(state.to(self.fabric.device)) for name, state in own.items()}
-        return [
-            {name: states[rank].cpu() for name, states in gathered.items()} for rank in range(self.fabric.world_size)
-        ]  # type: ignore[index]
+        return [self.fabric.broadcast(own, src=rank) for rank in range(self.fabric.world_size)]
 
     @contextmanager
     def _watching_signals(self) -> Iterator[None]:
@@ -403,7 +398,7 @@ class Trainer:
         if not alone or self.checkpoints is None:
             yield
             return
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {n: signal.getsignal(n) or signal.SIG_DFL for n in (signal.SIGINT, signal.SIGTERM)}
 
         def note(number: int, _: object) -> None:
             self._signal = number

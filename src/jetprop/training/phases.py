@@ -53,7 +53,7 @@ def plan_phases(objective: ObjectiveConfig, source: Source, normalizers: Tensor)
             n = normalizers[: len(basis)]
         else:
             n = source.directions.normalizers(float(normalizers[0]), order)
-        plans.append(PhasePlan(start, order, Match(basis, weights=weights[: order + 1], normalizers=n)))
+        plans.append(PhasePlan(start, order, Match(basis, weights=weights[: order + 1], normalizers=n, empty="zero")))
     return plans
 
 

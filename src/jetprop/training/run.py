@@ -134,7 +134,10 @@ def fit(
 
 def _train_apart(fabric: Fabric, run: _Run, place: Path) -> None:
     """What a process of its own does: results go through files, for a pipe would block on large ones."""
-    _train(fabric, run, place)
+    try:
+        _train(fabric, run, place)
+    finally:
+        torch.distributed.destroy_process_group()  # its threads must not outlive it
 
 
 def _train(fabric: Fabric, run: _Run, place: Path) -> nn.Module:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+
 from jets.rule_cases import Case, drawn, tensor
 
 X = drawn(2, 3)
@@ -32,7 +33,6 @@ CASES = [
             "method of the constant": lambda x: OTHER.mul(x),
             "in place": in_place("mul_", OTHER),
             "augmented": in_place("__imul__", OTHER),
-            "array": lambda x: OTHER.numpy() * x,
         },
     ),
     Case("mul", lambda x: x * 2.5, X, "number", {"right": lambda x: 2.5 * x, "numpy": lambda x: np.float32(2.5) * x}),
@@ -79,7 +79,9 @@ CASES = [
     Case("pow", lambda x: x ** OTHER.clone().requires_grad_(), POSITIVE, "trained exponents"),
     Case("pow", lambda x: x ** (x[:1] + 0.5), POSITIVE, "jets"),
     Case("pow", lambda x: WIDTH**x, X, "of a tensor", {"torch": lambda x: torch.pow(WIDTH, x)}),
-    Case("rpow", lambda x: 2.5**x, X, "", {"torch": lambda x: torch.pow(2.5, x), "numpy": lambda x: np.float64(2.5) ** x}),
+    Case(
+        "rpow", lambda x: 2.5**x, X, "", {"torch": lambda x: torch.pow(2.5, x), "numpy": lambda x: np.float64(2.5) ** x}
+    ),
     Case("float_power", lambda x: torch.float_power(x, 3), X, "", {"method": lambda x: x.float_power(3)}),
     Case("float_power", lambda x: torch.float_power(x, WIDTH), POSITIVE, "tensor"),
     Case(
@@ -114,7 +116,9 @@ CASES = [
         {"method": lambda x: x[:, :2].addmm(x, OTHER.T, beta=0.5, alpha=2)},
     ),
     Case("addmm", lambda x: torch.addmm(x, SQUARE, OTHER), X, "constant product"),
-    Case("addmm", lambda x: torch.baddbmm(OTHER, x, OTHER[None].mT @ SQUARE.new_ones(1, 2, 3)), drawn(1, 2, 3), "baddbmm"),
+    Case(
+        "addmm", lambda x: torch.baddbmm(OTHER, x, OTHER[None].mT @ SQUARE.new_ones(1, 2, 3)), drawn(1, 2, 3), "baddbmm"
+    ),
     Case("addmm", lambda x: torch.addmv(SQUARE[0], SQUARE, x), drawn(2), "addmv"),
     Case(
         "addcmul",
@@ -123,13 +127,31 @@ CASES = [
         "",
         {"method": lambda x: OTHER.addcmul(x, x, value=0.5)},
     ),
-    Case("addcmul", lambda x: torch.addcmul(x, OTHER, WIDTH), X, "constants", {"in place": in_place("addcmul_", OTHER, WIDTH)}),
+    Case(
+        "addcmul",
+        lambda x: torch.addcmul(x, OTHER, WIDTH),
+        X,
+        "constants",
+        {"in place": in_place("addcmul_", OTHER, WIDTH)},
+    ),
     Case("addcdiv", lambda x: torch.addcdiv(x, OTHER, x, value=0.5), POSITIVE),
-    Case("addcdiv", lambda x: torch.addcdiv(x, OTHER, WIDTH), X, "constants", {"in place": in_place("addcdiv_", OTHER, WIDTH)}),
+    Case(
+        "addcdiv",
+        lambda x: torch.addcdiv(x, OTHER, WIDTH),
+        X,
+        "constants",
+        {"in place": in_place("addcdiv_", OTHER, WIDTH)},
+    ),
     Case("lerp", lambda x: torch.lerp(x, OTHER, 0.3), X, "", {"method": lambda x: x.lerp(OTHER, 0.3)}),
     Case("lerp", lambda x: torch.lerp(OTHER, x, x), X, "jets"),
     Case("prod", lambda x: torch.prod(x, 1), X, "one axis", {"method": lambda x: x.prod(dim=-1)}),
     Case("prod", torch.prod, X, "all", {"method": lambda x: x.prod()}),
     Case("prod", lambda x: x.prod(0, keepdim=True), X, "kept"),
-    Case("prod", lambda x: x.prod(1), tensor([[0.0, 0.5, 2.0], [0.0, 0.0, 1.0]]), "zeros", oracle=lambda x: x[:, 0] * x[:, 1] * x[:, 2]),
+    Case(
+        "prod",
+        lambda x: x.prod(1),
+        tensor([[0.0, 0.5, 2.0], [0.0, 0.0, 1.0]]),
+        "zeros",
+        oracle=lambda x: x[:, 0] * x[:, 1] * x[:, 2],
+    ),
 ]

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jets.rule_cases import Case, drawn, spelled, tensor
 from torch import Tensor, nn
+
+from jets.rule_cases import Case, drawn, spelled, tensor
 
 BEYOND_KINKS = tensor([[-4.3, -0.41, 0.27], [1.63, -1.21, 7.3]])
 """On every side of the kinks at 0, ±½, ±1, ±3 and 6, and on none."""
@@ -102,7 +103,8 @@ CASES = [
     elementwise("elu", module=nn.ELU()),
     elementwise("elu", module=nn.ELU(0.6), label="alpha", alpha=0.6),
     elementwise("celu", module=nn.CELU()),
-    elementwise("celu", module=nn.CELU(0.6), label="alpha", alpha=0.6),
+    # PyTorch's own slopes hold 1/alpha in single precision.
+    elementwise("celu", module=nn.CELU(0.5), label="alpha", alpha=0.5),
     elementwise("selu", module=nn.SELU()),
     elementwise("softsign", module=nn.Softsign()),
     elementwise("tanhshrink", module=nn.Tanhshrink()),
@@ -113,7 +115,7 @@ CASES = [
     kinked("leaky_relu", module=nn.LeakyReLU(0.3), label="slope", negative_slope=0.3),
     kinked("hardtanh", module=nn.Hardtanh()),
     kinked("hardtanh", module=nn.Hardtanh(-0.5, 1.7), label="bounds", min_val=-0.5, max_val=1.7),
-    kinked("hardsigmoid", module=nn.Hardsigmoid()),
+    kinked("hardsigmoid", module=nn.Hardsigmoid(), oracle=lambda x: F.relu6(x + 3) / 6),
     kinked("hardswish", module=nn.Hardswish()),
     kinked("hardshrink", module=nn.Hardshrink()),
     kinked("hardshrink", module=nn.Hardshrink(0.3), label="lambd", lambd=0.3),
@@ -147,7 +149,7 @@ AT_KINKS = {
     "clamp_max": (lambda x: torch.clamp_max(x, 2.0), [2.0]),
     "hardswish": (F.hardswish, [-3.0, 3.0]),
     "elu": (lambda x: F.elu(x, 0.6), [0.0]),
-    "celu": (lambda x: F.celu(x, 0.6), [0.0]),
+    "celu": (lambda x: F.celu(x, 0.5), [0.0]),
     "selu": (F.selu, [0.0]),
     "prelu": (lambda x: F.prelu(x, tensor([0.3])), [0.0]),
     "rrelu": (lambda x: F.rrelu(x, training=False), [0.0]),

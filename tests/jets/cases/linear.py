@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jets.rule_cases import Case, drawn
 from torch import Tensor, nn
+
+from jets.rule_cases import DTYPE, Case, drawn
+from jets.tolerances import SINGLE
 
 W, B = drawn(2, 3, seed=1), drawn(2, seed=2)
 X = drawn(2, 3)
@@ -37,7 +40,7 @@ def convolutions(space: int) -> list[Case]:
         Case(name, lambda x: convolve(x, w), x, "no bias", {"torch": lambda x: getattr(torch, name)(x, w)}),
         Case(name, lambda x: convolve(x, w, b, stride=2), x, "stride", {"positional": lambda x: convolve(x, w, b, 2)}),
         Case(name, lambda x: convolve(x, w, b, padding=1, dilation=2), small, "padding, dilation"),
-        Case(name, lambda x: convolve(x, w, b, padding="same"), small, "same"),
+        Case(name, lambda x: convolve(x, kernel(1, 2, space, 3), b, padding="same"), small, "same"),
         Case(name, lambda x: convolve(x, kernel(2, 1, space), groups=2), image(space, size=2), "groups"),
         Case(name, lambda x: convolve(x, w, b), image(space, batch=None), "no batch"),
         Case(name, reflecting, small, "circular"),
@@ -64,11 +67,11 @@ def transposed_convolutions(space: int) -> list[Case]:
 def pools(space: int) -> list[Case]:
     name, pool = f"avg_pool{space}d", getattr(F, f"avg_pool{space}d")
     adaptive = getattr(F, f"adaptive_avg_pool{space}d")
-    x = image(space)
+    x, small = image(space), image(space, size=2, channels=1)
     sizes = (2, *[1] * (space - 1))
     return [
         Case(name, lambda x: pool(x, 2), x, "", {"module": getattr(nn, f"AvgPool{space}d")(2)}, per_sample=True),
-        Case(name, lambda x: pool(x, 2, stride=1, padding=1, ceil_mode=True), image(space, size=1), "padding, ceil"),
+        Case(name, lambda x: pool(x, 2, stride=1, padding=1, ceil_mode=True), small, "padding, ceil"),
         Case(name, lambda x: pool(x, 2), image(space, size=2, batch=None), "no batch"),
         Case(
             f"adaptive_{name}",
@@ -91,14 +94,19 @@ def reductions(name: str) -> list[Case]:
         "axis": lambda x: reduce(x, axis=1),
         "tuple": lambda x: reduce(x, (1,)),
         "list": lambda x: reduce(x, [-2]),
-        "dtype": lambda x: reduce(x.float().double(), 1, dtype=torch.float64) - reduce(x.float().double() - x, 1),
     }
     return [
         Case(name, lambda x: reduce(x, 1), x, "one axis", words),
         Case(name, reduce, x, "all", {"method": lambda x: getattr(x, name)(), "none": lambda x: reduce(x, dim=())}),
-        Case(name, lambda x: reduce(x, (0, -1), keepdim=True), x, "axes, kept", {"positional": lambda x: reduce(x, (0, -1), True)}),
+        Case(
+            name,
+            lambda x: reduce(x, (0, -1), keepdim=True),
+            x,
+            "axes, kept",
+            {"positional": lambda x: reduce(x, (0, -1), True)},
+        ),
         Case(name, lambda x: reduce(x[0, 0, 0]), x, "0-d"),
-        Case(name, lambda x: reduce(x.float(), 1, dtype=torch.float64), x.float().double(), "dtype", smooth=False, tolerance={"rtol": 1e-6, "atol": 1e-6}),
+        Case(name, lambda x: reduce(x.float(), 1, dtype=DTYPE), x, "dtype", smooth=False, tolerance=SINGLE),
     ]
 
 
@@ -110,6 +118,11 @@ def draws(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return function(x)
 
     return call
+
+
+def lower(case: Case, space: int) -> Case:
+    """Order 4 in one dimension only: the oracle is slow for many outputs, and a linear rule does not mind the order."""
+    return case if space == 1 else replace(case, order=2)
 
 
 LINEAR = nn.Linear(3, 2, dtype=torch.float64)
@@ -130,9 +143,9 @@ CASES = [
     Case("linear", lambda x: F.linear(OTHER, x, B), W, "derivatives along the weight"),
     Case("linear", lambda x: F.linear(OTHER, W, x), B, "derivatives along the bias"),
     Case("linear", lambda x: F.linear(x, x[:1] + W, x.sum(1)), X, "along all three"),
-    *(case for space in (1, 2, 3) for case in convolutions(space)),
-    *(case for space in (1, 2, 3) for case in transposed_convolutions(space)),
-    *(case for space in (1, 2, 3) for case in pools(space)),
+    *(lower(case, space) for space in (1, 2, 3) for case in convolutions(space)),
+    *(lower(case, space) for space in (1, 2, 3) for case in transposed_convolutions(space)),
+    *(lower(case, space) for space in (1, 2, 3) for case in pools(space)),
     *reductions("sum"),
     *reductions("mean"),
     Case(
@@ -169,10 +182,20 @@ CASES = [
     ),
     Case("dropout", nn.Dropout(0.4).eval(), X, "evaluation", {"function": lambda x: F.dropout(x, 0.4, training=False)}),
     Case("pad", lambda x: F.pad(x, (1, 0)), X, "", {"module": nn.ConstantPad1d((1, 0), 0.0)}),
-    Case("pad", lambda x: F.pad(x, (1, 0, 0, 1), value=0.7), X, "value", {"module": nn.ConstantPad2d((1, 0, 0, 1), 0.7)}),
+    Case(
+        "pad", lambda x: F.pad(x, (1, 0, 0, 1), value=0.7), X, "value", {"module": nn.ConstantPad2d((1, 0, 0, 1), 0.7)}
+    ),
     Case("pad", lambda x: F.pad(x, (-1, 0)), X, "cropping"),
-    Case("pad", lambda x: F.pad(x, (1, 1), mode="reflect"), drawn(1, 1, 3), "reflect", {"module": nn.ReflectionPad1d(1)}),
-    Case("pad", lambda x: F.pad(x, (1, 0, 0, 1), mode="replicate"), drawn(1, 1, 2, 2), "replicate", {"module": nn.ReplicationPad2d((1, 0, 0, 1))}),
+    Case(
+        "pad", lambda x: F.pad(x, (1, 1), mode="reflect"), drawn(1, 1, 3), "reflect", {"module": nn.ReflectionPad1d(1)}
+    ),
+    Case(
+        "pad",
+        lambda x: F.pad(x, (1, 0, 0, 1), mode="replicate"),
+        drawn(1, 1, 2, 2),
+        "replicate",
+        {"module": nn.ReplicationPad2d((1, 0, 0, 1))},
+    ),
     Case("pad", lambda x: F.pad(x, (1, 0), mode="circular"), drawn(1, 2, 2), "circular"),
     Case(
         "cat",
@@ -181,13 +204,19 @@ CASES = [
         "jets",
         {
             "keyword": lambda x: torch.cat(tensors=(x, x[:, :1]), dim=-1),
-            "axis": lambda x: torch.cat((x, x[:, :1]), axis=1),
+            "axis": lambda x: torch.cat((x, x[:, :1]), axis=1),  # pyright: ignore[reportCallIssue]
             "concat": lambda x: torch.concat((x, x[:, :1]), 1),
             "concatenate": lambda x: torch.concatenate((x, x[:, :1]), 1),
         },
     ),
     Case("cat", lambda x: torch.cat([OTHER, x, OTHER]), X, "constants"),
-    Case("stack", lambda x: torch.stack([x, 2 * x], 1), X, "jets", {"negative": lambda x: torch.stack((x, 2 * x), dim=-2)}),
+    Case(
+        "stack",
+        lambda x: torch.stack([x, 2 * x], 1),
+        X,
+        "jets",
+        {"negative": lambda x: torch.stack((x, 2 * x), dim=-2)},
+    ),
     Case("stack", lambda x: torch.stack([OTHER, x], -1), X, "constants"),
     Case(
         "add",
@@ -204,7 +233,6 @@ CASES = [
             "method of the constant": lambda x: OTHER.add(x),
             "in place": lambda x: x.clone().add_(OTHER),
             "augmented": lambda x: _augmented(x, "+", OTHER),
-            "array": lambda x: x + OTHER.numpy(),
         },
     ),
     Case("add", lambda x: x + 1.5, X, "number", {"right": lambda x: 1.5 + x, "numpy": lambda x: np.float64(1.5) + x}),
@@ -225,7 +253,13 @@ CASES = [
     ),
     Case("sub", lambda x: OTHER - x, X, "from a constant", {"alpha": lambda x: torch.sub(OTHER, 0.5 * x, alpha=2)}),
     Case("sub", lambda x: x[0] - x, X, "jets"),
-    Case("rsub", lambda x: 1.5 - x, X, "number", {"torch": lambda x: torch.rsub(x, 1.5), "numpy": lambda x: np.float32(1.5) - x}),
+    Case(
+        "rsub",
+        lambda x: 1.5 - x,
+        X,
+        "number",
+        {"torch": lambda x: torch.rsub(x, 1.5), "numpy": lambda x: np.float32(1.5) - x},
+    ),
     Case("rsub", lambda x: torch.rsub(x, OTHER, alpha=2), X, "constant", {"operator": lambda x: OTHER - 2 * x}),
 ]
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
-from jets.rule_cases import Case, drawn
-from jets.tolerances import BFLOAT16, EXACT, HALF, SINGLE
 from torch import nn
+
+from jets.rule_cases import Case, drawn
+from jets.tolerances import BFLOAT16, EXACT, HALF, SINGLE, Tolerance
 
 X = drawn(2, 3)
 CUBE = drawn(2, 1, 3)
@@ -17,7 +18,7 @@ def case(rule, function, x=X, label="", **spellings):
     return Case(rule, function, x, label, {k.replace("_", " "): v for k, v in spellings.items()}, value_tolerance=EXACT)
 
 
-def conversion(name: str, dtype: torch.dtype, tolerance: dict[str, float]) -> Case:
+def conversion(name: str, dtype: torch.dtype, tolerance: Tolerance) -> Case:
     words = {"to": lambda x: x.to(dtype), "keyword": lambda x: x.to(dtype=dtype), "type": lambda x: x.type(dtype)}
     return Case(name, lambda x: getattr(x, name)(), X, "", words, tolerance=tolerance, smooth=False, order=2)
 
@@ -102,7 +103,9 @@ CASES = [
     ),
     case("repeat_interleave", lambda x: x.repeat_interleave(2), label="flat"),
     case("repeat_interleave", lambda x: x.repeat_interleave(REPEATS, 1), label="tensor"),
-    case("flip", lambda x: torch.flip(x, (1,)), method=lambda x: x.flip(-1), keyword=lambda x: torch.flip(x, dims=(1,))),
+    case(
+        "flip", lambda x: torch.flip(x, (1,)), method=lambda x: x.flip(-1), keyword=lambda x: torch.flip(x, dims=(1,))
+    ),
     case("flip", lambda x: x.flip(0, 1), label="both", tuple=lambda x: x.flip((0, 1))),
     case("roll", lambda x: torch.roll(x, 1, 1), method=lambda x: x.roll(shifts=1, dims=-1)),
     case("roll", lambda x: x.roll((1, 2), (0, 1)), label="both"),
@@ -111,7 +114,13 @@ CASES = [
     case("select", lambda x: torch.select(x, 1, 2), method=lambda x: x.select(-1, -1)),
     case("index_select", lambda x: x.index_select(1, REPEATS), torch=lambda x: torch.index_select(x, -1, REPEATS)),
     case("diagonal", torch.diagonal, method=lambda x: x.diagonal(0, -2, -1), linalg=torch.linalg.diagonal),
-    case("diagonal", lambda x: x.diagonal(1, 0, 2), CUBE, "offset", keywords=lambda x: x.diagonal(offset=1, dim1=0, dim2=-1)),
+    case(
+        "diagonal",
+        lambda x: x.diagonal(1, 0, 2),
+        CUBE,
+        "offset",
+        keywords=lambda x: x.diagonal(offset=1, dim1=0, dim2=-1),
+    ),
     case("diagonal", torch.linalg.diagonal, CUBE, "of linalg"),
     case("chunk", lambda x: torch.chunk(x, 2, 1)[1], method=lambda x: x.chunk(chunks=2, dim=-1)[1]),
     case(
@@ -130,13 +139,35 @@ CASES = [
     ),
     case("unbind", lambda x: torch.unbind(x)[1], method=lambda x: x.unbind(0)[1], iteration=lambda x: list(x)[1]),
     case("unbind", lambda x: x.unbind(-1)[1], label="last axis"),
-    case("contiguous", lambda x: x.t().contiguous(), memory_format=lambda x: x.t().contiguous(memory_format=torch.contiguous_format)),
+    case(
+        "contiguous",
+        lambda x: x.t().contiguous(),
+        memory_format=lambda x: x.t().contiguous(memory_format=torch.contiguous_format),
+    ),
     case("clone", torch.clone, method=lambda x: x.clone(memory_format=torch.contiguous_format)),
-    case("detach", lambda x: x.detach(), torch=torch.detach, in_place=lambda x: x.clone().detach_()),
-    case("data", lambda x: x.data),
-    case("to", lambda x: x.to("cpu"), other=lambda x: x.to(X), type_as=lambda x: x.type_as(X), itself=lambda x: x.to(x)),
+    Case(
+        "detach",
+        lambda x: x.detach(),
+        X,
+        "",
+        {"torch": torch.detach, "in place": lambda x: x.clone().detach_()},
+        smooth=False,
+    ),
+    Case("data", lambda x: x.data, X, smooth=False),
+    case(
+        "to", lambda x: x.to("cpu"), other=lambda x: x.to(X), type_as=lambda x: x.type_as(X), itself=lambda x: x.to(x)
+    ),
     Case("to", lambda x: x.to(torch.float32), X, "float32", tolerance=SINGLE, smooth=False, order=2),
-    Case("type", lambda x: x.type(torch.float32), X, "", {"text": lambda x: x.type("torch.FloatTensor")}, tolerance=SINGLE, smooth=False, order=2),
+    Case(
+        "type",
+        lambda x: x.type(torch.float32),
+        X,
+        "",
+        {"text": lambda x: x.type("torch.FloatTensor")},
+        tolerance=SINGLE,
+        smooth=False,
+        order=2,
+    ),
     conversion("float", torch.float32, SINGLE),
     conversion("double", torch.float64, EXACT),
     conversion("half", torch.float16, HALF),

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+
 from jets.rule_cases import drawn
 
 X = drawn(2, 3)

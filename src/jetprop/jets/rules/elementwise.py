@@ -64,6 +64,8 @@ def elementwise(name: str, *spellings: str | Callable, kink: bool = False) -> Ca
             inplace = kwargs.pop("inplace", False)
             if len(args) > len(names):
                 inplace, args = args[-1], args[:-1]
+            if len(args) > len(names) or not isinstance(inplace, bool):
+                raise TypeError(f"{name} on a jet takes {list(names)} and inplace, got {(*args, inplace)}")
             chosen = {**defaults, **dict(zip(names, args, strict=False)), **kwargs}
             _check_options(name, chosen, defaults)
             if kink:

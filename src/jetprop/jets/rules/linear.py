@@ -22,11 +22,11 @@ __all__ = ["spatial"]
 @rule("linear", "linear")
 def linear(x: Jet | Tensor, weight: Jet | Tensor, bias: Jet | Tensor | None = None) -> Jet:
     """`X Wᵀ + b`: one matrix product for the value and all derivatives."""
+    if is_jet(bias):
+        return plus(F.linear(x, weight), bias)
     if is_jet(weight) or not is_jet(x):
         out = bilinear(lambda a, b: F.linear(a, b), x, weight)
         return out if bias is None else plus(out, bias)
-    if is_jet(bias):
-        return plus(linear(x, weight), bias)
     same_device("linear", x, weight)
     device = x.rows.device.type
     if not torch.is_autocast_enabled(device):
@@ -40,11 +40,11 @@ def _convolution(convolve: Callable, space: int) -> Callable:
     name = convolve.__name__
 
     def apply(x: Jet | Tensor, weight: Jet | Tensor, bias: Any = None, *args: Any, **kwargs: Any) -> Jet:
+        if is_jet(bias):
+            return plus(convolve(x, weight, None, *args, **kwargs), bias.reshape(-1, *[1] * space))
         if is_jet(weight) or not is_jet(x):
             out = bilinear(lambda a, b: convolve(a, b, None, *args, **kwargs), x, weight)
             return out if bias is None else plus(out, bias.reshape(-1, *[1] * space))
-        if is_jet(bias):
-            return plus(apply(x, weight, None, *args, **kwargs), bias.reshape(-1, *[1] * space))
         same_device(name, x, weight)
         batched = x.dim() == space + 2
         rows = x.rows.flatten(0, 1) if batched else x.rows

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from jetprop.jets.dispatch import RULES, rule
+from jetprop.jets.dispatch import RULES, SPELLINGS, rule
 from jetprop.jets.jet import Jet
 from jetprop.jets.rules import selection as _selection  # noqa: F401 - registers the selections first
 
@@ -49,6 +49,23 @@ def batch_norm(
         scale = _channelwise(torch.rsqrt(running_var + eps), x.dim())
         out = (x - _channelwise(running_mean, x.dim())) * (scale if weight is None else scale * weight)
     return (out if bias is None else out + bias).to(dtype)
+
+
+def _batch_norm_of_torch(
+    x: Jet,
+    weight: Any,
+    bias: Any,
+    running_mean: Any,
+    running_var: Any,
+    training: bool,
+    momentum: float,
+    eps: float,
+    *_: Any,
+) -> Jet:
+    return batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps)
+
+
+SPELLINGS[torch.batch_norm] = _batch_norm_of_torch  # the namesake in torch.nn.functional takes them in another order
 
 
 def _standardised(x: Jet, running_mean: Tensor | None, running_var: Tensor | None, momentum: float, eps: float) -> Jet:
