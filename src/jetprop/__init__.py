@@ -11,8 +11,31 @@ the output:
     (torch.Size([5, 1]), torch.Size([2, 5, 1]), torch.Size([3, 5, 1]))
 """
 
-from jetprop.jets import Basis, Jet, functional_call
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jetprop import manifolds, objectives
+    from jetprop.jets import Basis, Jet, functional_call
 
 __version__ = "0.1.0"
 
-__all__ = ["Basis", "Jet", "__version__", "functional_call"]
+__all__ = ["Basis", "Jet", "__version__", "functional_call", "manifolds", "objectives"]
+
+# Names are imported when they are asked for: the command line has to choose how threads wait before torch is loaded,
+# and `jetprop --help` should not take seconds.
+_HOMES = {"Basis": "jetprop.jets", "Jet": "jetprop.jets", "functional_call": "jetprop.jets"}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    if name in ("manifolds", "objectives"):
+        return importlib.import_module(f"jetprop.{name}")
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'jetprop' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

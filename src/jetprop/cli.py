@@ -36,7 +36,12 @@ Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 
 
 def _prepare() -> None:
-    """Show what is compiled, and keep freed memory (5 % of a step)."""
+    """Choose how threads wait, show what is compiled, keep freed memory (5 % of a step).
+
+    Threads that spin while they wait for each other slow down fivefold as soon as another program wants a core; they
+    are told to sleep instead. That must be said before torch is loaded.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from jetprop.jets import keep_freed_memory
 
     logging.basicConfig(

@@ -29,7 +29,7 @@ def tensor(*entries: Any) -> Tensor:
 def drawn(*shape: int, low: float = -1.5, high: float = 1.5, seed: int = 0) -> Tensor:
     """Uniform numbers, the same ones on every call."""
     generator = torch.Generator().manual_seed(seed)
-    return low + (high - low) * torch.rand(*shape, dtype=DTYPE, generator=generator)
+    return low + (high - low) * torch.rand(shape, dtype=DTYPE, generator=generator)
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::jetprop.jets.KinkWarning")
 BASES = {"two directions, order 2": Basis.full(2, 2), "one direction, order 4": Basis.full(1, 4)}
 
 
-@pytest.fixture(params=BASES.values(), ids=BASES.keys())
+@pytest.fixture(params=BASES)
 def basis(request: pytest.FixtureRequest) -> Basis:
-    return request.param
+    return BASES[request.param]
 
 
 def curve(x: Tensor, basis: Basis) -> Jet:

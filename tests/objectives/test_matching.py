@@ -164,9 +164,9 @@ def test_weights_are_the_same_in_every_spelling(weights: list[float]) -> None:
 
 def test_one_comparison_serves_many_batches_and_dtypes() -> None:
     basis = Basis.full(2, 1)
-    compare = Match(basis, normalizers=[1.0, 2.0, 4.0])
+    compare = Match(basis, normalizers=[1.0, 2.1, 4.3])
     prediction, target = jets(basis)
-    total = match(prediction, target, normalizers=[1.0, 2.0, 4.0]).total
+    total = match(prediction, target, normalizers=[1.0, 2.1, 4.3]).total
     assert torch.equal(compare(prediction, target).total, total)
     single = compare(Jet(prediction.rows.float(), basis), Jet(target.rows.float(), basis))
     assert single.total.dtype == torch.float32 and float(single.total) == pytest.approx(float(total), rel=1e-5)
@@ -194,7 +194,7 @@ NO_FIRST = torch.tensor([True, False, False]).view(3, 1, 1)
         ({"normalizers": [1.0, 0.0, 1.0]}, r"row 1 \(derivative \(0,\)\)"),
         ({"normalizers": [1.0, math.inf, 1.0]}, "must be finite"),
         ({"mask": torch.ones(3, 4, 3)}, "bool"),
-        ({"mask": torch.ones(2, 4, 3, dtype=torch.bool)}, "does not broadcast"),
+        ({"mask": torch.ones(2, 4, 3, dtype=torch.bool)}, "does not broadcast to rows"),
         ({"mask": NOTHING}, "E0 means nothing"),
         ({"mask": NO_FIRST}, r"E1 means nothing.*truncated\(0\)"),
         ({"target": Jet(torch.zeros(6, 4, 3).double(), Basis.full(2, 2))}, "basis"),

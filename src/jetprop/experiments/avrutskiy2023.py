@@ -84,7 +84,7 @@ def recipe(table: str, width: int, scale: Scale, seed: int = 0) -> dict[str, Any
             "weights": weights,
             "phases": [{"from": 0.8, "weights": [1.0, 1.0, 0.0]}] if order == 2 else [],
         },
-        "optimizer": {"name": "muon", "rate": 0.02, "options": {"weight_decay": 0.0}, "rest": {"rate": 1e-3}},
+        "optimizer": {"name": "muon", "rate": 0.01, "options": {"weight_decay": 0.0}, "rest": {"rate": 1e-3}},
         "schedule": {"kind": "cosine", "warmup": 0.02},
         "training": {
             "batch": 16 if small else 64,

@@ -35,9 +35,9 @@ def recipe(order: int, seconds: float, seed: int = 0) -> dict[str, Any]:
             "weights": [1.0, 1.0, 0.1][: order + 1],
             "phases": [{"from": 0.8, "weights": [1.0, 1.0, 0.0]}] if order == 2 else [],
         },
-        "optimizer": {"name": "muon", "rate": 0.02, "options": {"weight_decay": 0.0}, "rest": {"rate": 1e-3}},
+        "optimizer": {"name": "muon", "rate": 0.01, "options": {"weight_decay": 0.0}, "rest": {"rate": 1e-3}},
         "schedule": {"kind": "cosine", "warmup": 0.02},
-        "training": {"batch": 64, "seconds": seconds, "seed": seed, "log_every": 100, "evaluate_every": 500},
+        "training": {"batch": 64, "seconds": seconds, "seed": seed, "log_every": 100, "evaluate_every": 200},
     }
 
 

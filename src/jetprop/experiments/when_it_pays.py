@@ -64,7 +64,7 @@ def recipe(case: Case, small: bool = False, seed: int = 0) -> dict[str, Any]:
         weights = [1.0, 0.01]
     if small:
         data |= {"images": 64, "test_images": 32}
-    muon = {"name": "muon", "rate": 0.02, "options": {"weight_decay": 0.0}, "rest": {"rate": 1e-3}}
+    muon = {"name": "muon", "rate": 0.01, "options": {"weight_decay": 0.0}, "rest": {"rate": 1e-3}}
     return {
         "model": {"widths": [1681, 16, 16, 8, 9] if small else WIDTHS, "activation": "silu", "init": "torch"},
         "data": data,

@@ -19,6 +19,7 @@ import sys
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any, Literal
 
 import torch
@@ -158,7 +159,8 @@ def _in_place(apply: Callable, name: str) -> Callable:
 
     def write_through(target: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(target, Tensor):
-            raise TypeError(
+            # No TypeError: `tensor += jet` would take it for "not implemented", and add out of place.
+            raise RuntimeError(
                 f"in-place {name!r} would write a jet into a plain tensor of shape {tuple(target.shape)} and lose its "
                 f"derivatives; make the target a jet (Jet.constant), or write the result out of place"
             )
@@ -182,11 +184,22 @@ def _in_place(apply: Callable, name: str) -> Callable:
 def attach_methods(cls: type) -> None:
     """Give a class the tensor methods, operators and properties that have rules."""
     for name, apply in _METHODS.items():
+        method = _method(name, apply)
         if name in _PROPERTIES:
-            setattr(cls, name, property(apply))
-        elif name not in cls.__dict__ or name in ("__eq__",):
-            setattr(cls, name, apply)
+            setattr(cls, name, property(method))
+        elif name not in cls.__dict__:
+            setattr(cls, name, method)
     cls.__getattr__ = _missing_attribute  # type: ignore[attr-defined]
+
+
+def _method(name: str, apply: Callable) -> Callable:
+    @wraps(apply)
+    def method(*args: Any, **kwargs: Any) -> Any:
+        if not torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            _refuse_inside_custom_function(f"torch.Tensor.{name}")
+        return apply(*args, **kwargs)
+
+    return method
 
 
 def _missing_attribute(jet: object, name: str) -> Any:
@@ -207,7 +220,7 @@ def dispatch(function: Callable, args: tuple, kwargs: dict[str, Any]) -> Any:
             f"{_name(function)}(out=…) would write a jet into a plain tensor and lose its derivatives; drop out="
         )
     if not torch.is_grad_enabled() and not torch.compiler.is_compiling():
-        _refuse_inside_custom_function(function)
+        _refuse_inside_custom_function(_name(function))
     apply = SPELLINGS.get(function) or _composites.get(function) or _reentered(function)
     if "input" in kwargs and not args:
         kwargs = dict(kwargs)
@@ -221,14 +234,14 @@ def dispatch(function: Callable, args: tuple, kwargs: dict[str, Any]) -> Any:
 _FUNCTION_APPLY = torch.autograd.Function.apply.__func__.__code__  # type: ignore[attr-defined]
 
 
-def _refuse_inside_custom_function(function: Callable) -> None:
+def _refuse_inside_custom_function(operation: str) -> None:
     """Inside `autograd.Function.forward` the rows have no graph, so parameters would get wrong gradients silently."""
     frame = sys._getframe(2)
     while frame is not None:
         if frame.f_code is _FUNCTION_APPLY:
             custom = getattr(frame.f_locals.get("cls"), "__name__", "")
             raise TypeError(
-                f"a jet was passed into the custom autograd.Function {custom!r} (it met {_name(function)} there), "
+                f"a jet was passed into the custom autograd.Function {custom!r} (it met {operation} there), "
                 f"whose backward knows nothing of derivative rows; register a rule for the operation with "
                 f"@jetprop.jets.rule, or use torch.utils.checkpoint with use_reentrant=False"
             )

@@ -92,7 +92,7 @@ class RandomDirections:
 
     def basis(self, order: int) -> Basis:
         """The rows of jets along the K directions: no mixed terms."""
-        return Basis.directional(self.count, order)
+        return _lines(self.count, order)
 
     def normalizers(self, value: float, order: int) -> Tensor:
         """N for `match`: `value` for the value row, √K for all others, so that E1 is the mean over the directions."""
@@ -128,7 +128,7 @@ def along(jet: Jet, directions: Tensor) -> Jet:
     """
     basis, rows = jet.basis, jet.rows
     size = len(basis.directions)
-    if any(isinstance(label, Trace) for label in basis) or basis != Basis.full(basis.directions, basis.order):
+    if not _is_full(basis):
         raise ValueError(f"contraction needs all derivatives up to the order, a full basis; got {basis!r}")
     per_sample = directions.dim() == 3
     if (
@@ -150,7 +150,17 @@ def along(jet: Jet, directions: Tensor) -> Jet:
         shaped = part.reshape(*part.shape[:2], -1)
         contracted = torch.einsum("kbr,rbp->kbp" if per_sample else "kr,rbp->kbp", weight, shaped)
         out.append(contracted.reshape(len(v), *part.shape[1:]))
-    return Jet._of(torch.cat(out), Basis.directional(len(v), basis.order))
+    return Jet._of(torch.cat(out), _lines(len(v), basis.order))
+
+
+@lru_cache(maxsize=64)
+def _is_full(basis: Basis) -> bool:
+    return not any(isinstance(label, Trace) for label in basis) and basis == Basis.full(basis.directions, basis.order)
+
+
+@lru_cache(maxsize=64)
+def _lines(count: int, order: int) -> Basis:
+    return Basis.directional(count, order)
 
 
 @lru_cache(maxsize=64)

@@ -89,8 +89,7 @@ class Match:
                 row = int((factors <= 0).nonzero()[0])
                 raise ValueError(
                     f"normalizers must be positive, that of row {row} (derivative {basis[row]}) is "
-                    f"{float(factors[row])}; "
-                    f"objectives.normalizers gives 1 to rows that carry nothing"
+                    f"{float(factors[row])}; objectives.normalizers gives 1 to rows that carry nothing"
                 )
             scale = scale / factors**2
         if row_weights is not None:
@@ -100,16 +99,17 @@ class Match:
             orders[list(basis.rows_of_order(order))] = weight
         if not bool((orders * scale).any()):
             raise ValueError("every weight is zero, so nothing would be trained; give at least one order a weight > 0")
-        self._scale, self._orders = scale, orders
-        self._outputs = None
+        outputs = None
         if output_weights is not None:
-            self._outputs = _not_negative("output_weights", torch.as_tensor(output_weights, dtype=torch.float64))
+            outputs = _not_negative("output_weights", torch.as_tensor(output_weights, dtype=torch.float64))
+        self._exact = (scale, orders, outputs)
+        self._scale, self._orders, self._outputs = self._exact
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Match:
         """The same, its constants on a device and of a dtype (done by itself at the first call otherwise)."""
-        self._scale, self._orders = self._scale.to(device, dtype), self._orders.to(device, dtype)
-        if self._outputs is not None:
-            self._outputs = self._outputs.to(device, dtype)
+        scale, orders, outputs = self._exact
+        self._scale, self._orders = scale.to(device, dtype), orders.to(device, dtype)
+        self._outputs = None if outputs is None else outputs.to(device, dtype)
         return self
 
     def __call__(self, prediction: Jet, target: Jet, mask: Tensor | None = None) -> Terms:
@@ -158,8 +158,8 @@ class Match:
             there = mask.expand(rows.shape)
         except RuntimeError as error:
             raise ValueError(
-                f"a mask of shape {tuple(mask.shape)} does not broadcast to the rows {tuple(rows.shape)}, [R, batch, "
-                "outputs]"
+                f"a mask of shape {tuple(mask.shape)} does not broadcast to rows [R, batch, outputs] of shape "
+                f"{tuple(rows.shape)}"
             ) from error
         if self._raise_if_empty and not torch.compiler.is_compiling():
             for order in range(self.basis.order + 1):
@@ -180,16 +180,14 @@ class Match:
                 )
             if jet.basis is not self.basis and jet.basis != self.basis:
                 raise ValueError(
-                    f"the {name}'s basis is {jet.basis!r}, expected {self.basis!r}; give both jets the same rows, "
-                    "e.g. by "
-                    f"jet.truncated(order)"
+                    f"the {name}'s basis is {jet.basis!r}, expected {self.basis!r}; give both jets the same rows, e.g. "
+                    "by jet.truncated(order)"
                 )
         if prediction.rows.shape != target.rows.shape:
             raise ValueError(
                 f"the prediction's rows have shape {tuple(prediction.rows.shape)}, the target's "
-                f"{tuple(target.rows.shape)}; "
-                "both are [R, batch, outputs]: check the model's last layer and that inputs and targets are of one "
-                "batch"
+                f"{tuple(target.rows.shape)}; both are [R, batch, outputs]: check the model's last layer, and that "
+                "inputs and targets are of one batch"
             )
         if prediction.rows.device != target.rows.device:
             raise ValueError(f"the prediction lies on {prediction.rows.device}, the target on {target.rows.device}")
@@ -275,8 +273,7 @@ def _weights_of_orders(weights: Weights, order: int) -> tuple[float, ...]:
         if weight > 0 and not 0 <= k <= order:
             raise ValueError(
                 f"order {k} has weight {weight}, but the jets carry orders 0 to {order} only; drop the weight, or "
-                "carry "
-                f"more derivatives"
+                "carry more derivatives"
             )
     return tuple(given.get(k, 0.0) for k in range(order + 1))
 

@@ -33,11 +33,12 @@ class ErrorMeter:
 
     def __init__(self, deviation: Tensor) -> None:
         deviation = deviation.detach().cpu().to(torch.float64).flatten()
-        if not bool(((deviation > 0) & deviation.isfinite()).all()):
+        bad = ~((deviation > 0) & deviation.isfinite())
+        if bool(bad.any()):
+            output = int(bad.nonzero()[0])
             raise ValueError(
-                f"output {int((~(deviation > 0)).nonzero()[0]) if bool((~(deviation > 0)).any()) else '?'} has "
-                "standard "
-                f"deviation {deviation.tolist()} over the training set; error (3) divides by it: drop constant outputs"
+                f"output {output} has standard deviation {float(deviation[output])} over the training set, and error "
+                f"(3) divides by it: drop constant outputs"
             )
         self.deviation = deviation
         self.squares = torch.zeros_like(deviation)
@@ -47,8 +48,8 @@ class ErrorMeter:
         """Add a chunk, `[n, outputs]` each."""
         if prediction.shape != target.shape or prediction[0].numel() != len(self.deviation):
             raise ValueError(
-                f"predictions {tuple(prediction.shape)} and targets {tuple(target.shape)} must both be "
-                f"[n, {len(self.deviation)}]"
+                f"predictions {tuple(prediction.shape)} and targets {tuple(target.shape)} must both be [n, "
+                f"{len(self.deviation)}]"
             )
         prediction, target = (t.detach().cpu().to(torch.float64) for t in (prediction, target))
         difference = (prediction - target).flatten(1)

@@ -51,7 +51,7 @@ def open_manifold(config: DataConfig) -> Manifold:
     if not isinstance(manifold, Manifold):
         raise RecipeError(
             f"[data] {config.manifold} made {type(manifold).__name__}, which is no manifold: it needs `dimension` and "
-            f"`sample`, see jetprop.manifolds.Manifold"
+            "`sample`, see jetprop.manifolds.Manifold"
         )
     return manifold
 
@@ -97,8 +97,7 @@ def prepare_model(model: nn.Module, recipe: Recipe, device: torch.device) -> nn.
     if len(places) > 1 or "meta" in places:
         raise ValueError(
             f"the model's parameters and buffers lie on {', '.join(sorted(places))}; put all of them on one device, "
-            "e.g. "
-            f"model.to({str(device)!r}), before training"
+            f"e.g. model.to({str(device)!r}), before training"
         )
     dtype = dtype_of(recipe)
     other = next(
@@ -107,8 +106,7 @@ def prepare_model(model: nn.Module, recipe: Recipe, device: torch.device) -> nn.
     if other is not None:
         raise ValueError(
             f"{other}, [training] precision = {recipe.training.precision!r} trains {dtype} weights; convert the model "
-            "with "
-            f"model.to({dtype}), or change the precision"
+            f"with model.to({dtype}), or change the precision"
         )
     return model.to(device, dtype)
 
@@ -130,8 +128,8 @@ def check_model(model: nn.Module, batch: Batch) -> None:
     shape, features = list(inputs.shape[1:]), inputs.shape[1:].numel()
     if isinstance(model, MLP) and model.widths[0] != features:
         raise ValueError(
-            f"[model] widths begins with {model.widths[0]}, but one input is {shape}, {features} values; set "
-            f"widths = {[features, *model.widths[1:]]}"
+            f"[model] widths begins with {model.widths[0]}, but one input is {shape}, {features} values; set widths = "
+            f"{[features, *model.widths[1:]]}"
         )
     was_training = model.training
     model.eval()
@@ -150,8 +148,7 @@ def check_model(model: nn.Module, batch: Batch) -> None:
     if not isinstance(found, expected):
         raise ValueError(
             f"the model returned {type(found).__name__} for a {expected.__name__}; it must return one "
-            f"{expected.__name__}, "
-            f"like the targets, {list(targets.shape[1:])} for each sample"
+            f"{expected.__name__}, like the targets, {list(targets.shape[1:])} for each sample"
         )
     if found.shape != targets.shape:
         fix = f"; set widths = {[*model.widths[:-1], targets.shape[1]]}" if isinstance(model, MLP) else ""

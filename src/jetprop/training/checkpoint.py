@@ -71,9 +71,8 @@ class Checkpoint:
         ]
         if faults:
             raise CheckpointError(
-                f"{self.path} belongs to another model: {'; '.join(faults[:6])}{' …' if len(faults) > 6 else ''}. "
-                "Give the "
-                f"recipe that it was made with, or another folder"
+                f"{self.path} belongs to another model: {'; '.join(faults[:6])}{' …' if len(faults) > 6 else ''}. Give "
+                "the recipe that it was made with, or another folder"
             )
         model.load_state_dict(held)
 

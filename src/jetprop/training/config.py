@@ -80,8 +80,7 @@ class ModelConfig(_Section):
             if len(self.widths) < 2 or any(width < 1 for width in self.widths):
                 raise ValueError(
                     f"widths = {self.widths}: an mlp has at least an input and an output layer, each of width ≥ 1, "
-                    "e.g. "
-                    f"widths = [1681, 256, 256, 256, 128, 9]"
+                    "e.g. widths = [1681, 256, 256, 256, 128, 9]"
                 )
         return self
 

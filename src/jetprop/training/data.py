@@ -58,6 +58,7 @@ class Source(ABC):
         self.basis, self.batch_size, self.seed, self.steps_per_epoch = basis, batch, seed, steps_per_epoch
         self.rank, self.world = 0, 1
         self.directions: RandomDirections | None = None
+        self._bases: dict[int, Basis] = {}
 
     @abstractmethod
     def batch(self, step: int, order: int) -> Batch:
@@ -93,9 +94,15 @@ class Source(ABC):
 
     def basis_of(self, order: int) -> Basis:
         """The basis of batches of this order."""
-        if self.directions is None:
-            return self.basis.truncated(order)
-        return self.directions.basis(order)
+        if self.directions is not None:
+            return self.directions.basis(order)
+        return self._truncated(order)
+
+    def _truncated(self, order: int) -> Basis:
+        """The basis up to an order, made once: building its tables takes longer than a small step."""
+        if order not in self._bases:
+            self._bases[order] = self.basis if order == self.basis.order else self.basis.truncated(order)
+        return self._bases[order]
 
     def _directions_at(self, step: int, order: int) -> Tensor | None:
         """Directions for this process's samples; drawn for the whole batch, so that sharing it changes none."""
@@ -220,7 +227,7 @@ class Stored(_Finite):
     def batch(self, step: int, order: int) -> Batch:
         """Gathered from memory."""
         samples, drawn = self._samples(step), self._directions_at(step, order)
-        basis = self.basis.truncated(order)
+        basis = self._truncated(order)
         rows = len(basis)
         x, y = (t[:rows].index_select(1, samples) for t in (self.inputs, self.targets))
         mask = self.mask[:rows].index_select(1, samples) if self.mask is not None else None
@@ -446,15 +453,13 @@ def _checked_sample(
     if inputs.basis != targets.basis:
         raise ValueError(
             f"{type(manifold).__name__}.sample returned inputs over {inputs.basis!r} and targets over "
-            f"{targets.basis!r}; "
-            f"row r of both must be the same derivative"
+            f"{targets.basis!r}; row r of both must be the same derivative"
         )
     for name, jet in zip(("inputs", "targets"), pair, strict=True):
         if jet.rows.shape[1] != n or jet.dtype != dtype or jet.device.type != device.type or jet.basis.order != order:
             raise ValueError(
                 f"{type(manifold).__name__}.sample({n}, {start}, {order}, dtype={dtype}, device={device}) returned "
-                f"{name} "
-                f"{jet!r}; expected {n} samples of order {order}, that dtype and that device"
+                f"{name} {jet!r}; expected {n} samples of order {order}, that dtype and that device"
             )
     return inputs, targets
 

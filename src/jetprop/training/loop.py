@@ -324,8 +324,8 @@ class Trainer:
             step = self.step - len(found) + place + 1
             raise _Diverged(
                 f"E{order} became {float(found[place, row])} at step {step}, in row {row} (derivative "
-                f"{basis[row]}){self._where_to_resume()}. Lower the rate, lengthen the warm-up, weigh "
-                f"E{order} less, or check that inputs and targets are finite"
+                f"{basis[row]}){self._where_to_resume()}. Lower the rate, lengthen the warm-up, weigh E{order} less, "
+                "or check that inputs and targets are finite"
             )
         return found
 

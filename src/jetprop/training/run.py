@@ -63,6 +63,8 @@ def fit(
     """Train a network as a recipe says.
 
     Nothing global is left changed: generators, default precision and the compilation mode of the engine are put back.
+    With `devices` above 1, that many processes are spawned (a script then needs `if __name__ == "__main__":`), unless
+    torchrun has started them.
 
     The folder `out` then holds `recipe.json`, `record.json`, `log.jsonl` (a line for each entry), `checkpoints/` (the
     last two), `model.safetensors` and, once the run has ended, `result.json`. A run that was killed goes on from its
@@ -113,20 +115,20 @@ def fit(
         if resume and (ended := read_ended(folder, recipe, model)) is not None:
             return ended
     run = _Run(recipe, folder, resume, model, source, test, list(callbacks), show)
-    external = "TORCHELASTIC_RUN_ID" in os.environ
+    external = "TORCHELASTIC_RUN_ID" in os.environ  # started by torchrun
     with tempfile.TemporaryDirectory() as exchange:
         place = folder or Path(exchange)
-        if recipe.training.devices == 1 and not external:
-            trained: nn.Module | None = _train(_fabric(recipe, "auto"), run, place)
-        elif external:
-            fabric = _fabric(recipe, "ddp")
-            fabric.launch()
-            trained = _train(fabric, run, place)
-            fabric.barrier()
-        else:
+        if recipe.training.devices > 1 and not external:
             _fabric(recipe, "ddp_spawn").launch(_train_apart, run, place)  # type: ignore[arg-type]
-            trained = model
-        return read_result(place, folder, trained, load=trained is None or trained is model)
+            return read_result(place, folder, model, load=True)
+        fabric = _fabric(recipe, "ddp" if external else "auto")
+        if external:
+            fabric.launch()
+            place = Path(fabric.broadcast(str(place)))  # without a folder, the first process has made one for all
+        trained = _train(fabric, run, place)
+        result = read_result(place, folder, trained, load=False)
+        fabric.barrier()
+        return result
 
 
 # ---- one process ----------------------------------------------------------------------------------------------------

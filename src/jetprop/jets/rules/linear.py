@@ -20,7 +20,7 @@ __all__ = ["spatial"]
 
 
 @rule("linear", "linear")
-def linear(x: Jet | Tensor, weight: Jet | Tensor, bias: Jet | Tensor | None = None) -> Jet:
+def linear(x: Any, weight: Any, bias: Any = None) -> Jet:
     """`X Wᵀ + b`: one matrix product for the value and all derivatives."""
     if is_jet(bias):
         return plus(F.linear(x, weight), bias)

@@ -155,7 +155,7 @@ def pow(x: Any, y: Any) -> Jet:
         return _exponential(lifted(x, y), y)
     assert is_jet(x)
     if isinstance(y, Tensor) and y.dim() == 0 and not y.requires_grad and not torch.compiler.is_compiling():
-        y = float(y)
+        x, y = x.to(_promoted(x, y)), float(y)
     if not isinstance(y, Tensor) and not getattr(y, "shape", ()):
         if y == 1:
             return Jet._of(x.rows.clone(), x.basis)
