@@ -78,6 +78,7 @@ def recipe(case: Case, small: bool = False, seed: int = 0) -> dict[str, Any]:
             "batch": 16 if small else 64,
             **({"steps": 6} if small else {"seconds": case.seconds}),
             "seed": seed,
+            "precision": "32-medium",
             "log_every": 6 if small else 200,
             "evaluate_every": 0 if small else 2000,
         },

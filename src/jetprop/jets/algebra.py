@@ -24,7 +24,7 @@ from math import factorial
 
 from torch import Tensor
 
-from jetprop.jets.basis import Basis
+from jetprop.jets.basis import Basis, Term
 from jetprop.jets.remember import remembered
 
 __all__ = ["Composition", "Row", "compose", "compose_adjoint", "composition", "product", "product_adjoint"]
@@ -41,13 +41,13 @@ class Composition:
     """Faà di Bruno's formula over one basis.
 
     Args:
-        basis: the basis.
+        terms: the Leibniz table of the basis (not the basis itself, which compilers do not look into).
         forward: `forward[r][k - 1]` holds P_rk as pairs (coefficient, rows multiplied); None for Horner's scheme.
         adjoint: `adjoint[s][k - 1]` holds Q_sk as triples (coefficient, row of g, rows multiplied); likewise.
         multiplications: tensor multiplications of one unrolled forward evaluation.
     """
 
-    basis: Basis
+    terms: tuple[Term, ...]
     forward: tuple[tuple[tuple[tuple[float, Monomial], ...], ...], ...] | None
     adjoint: tuple[tuple[tuple[tuple[float, int, Monomial], ...], ...], ...] | None
     multiplications: int
@@ -71,7 +71,7 @@ def composition(basis: Basis) -> Composition:
             forward[row].append({m: c / factorial(k) for m, c in power[row].items()})
             multiplications += len(power[row]) + bool(power[row])
         if multiplications > UNROLLED_MULTIPLICATIONS:
-            return Composition(basis, None, None, multiplications)
+            return Composition(basis.terms, None, None, multiplications)
     adjoint: list[list[dict[tuple[int, Monomial], float]]] = [
         [defaultdict(float) for _ in range(order)] for _ in range(rows)
     ]
@@ -81,7 +81,7 @@ def composition(basis: Basis) -> Composition:
                 for place, s in enumerate(monomial):
                     adjoint[s][k][row, monomial[:place] + monomial[place + 1 :]] += coefficient
     return Composition(
-        basis,
+        basis.terms,
         tuple(tuple(tuple((c, m) for m, c in p.items()) for p in by_degree) for by_degree in forward),
         tuple(tuple(tuple((c, r, m) for (r, m), c in p.items()) for p in by_degree) for by_degree in adjoint),
         multiplications,
@@ -98,8 +98,12 @@ def product(basis: Basis, u: Sequence[Row], v: Sequence[Row]) -> list[Row]:
 
 def product_adjoint(basis: Basis, g: Sequence[Row], v: Sequence[Row]) -> list[Row]:
     """The cotangent of u in `product(basis, u, v)`: ū_s = Σ c^r_st g_r v_t."""
-    out: list[Row] = [None] * len(basis)
-    for row, left, right, factor in basis.terms:
+    return _pulled_back(basis.terms, g, v)
+
+
+def _pulled_back(terms: tuple[Term, ...], g: Sequence[Row], v: Sequence[Row]) -> list[Row]:
+    out: list[Row] = [None] * len(v)
+    for row, left, right, factor in terms:
         out[left] = _add(out[left], _scaled(factor, _times(g[row], v[right])))
     return out
 
@@ -107,7 +111,7 @@ def product_adjoint(basis: Basis, g: Sequence[Row], v: Sequence[Row]) -> list[Ro
 def compose(formula: Composition, tower: Sequence[Row], z: Sequence[Row]) -> list[Row]:
     """The rows of f(z), from the tower [f(z₀), f'(z₀), …, f⁽ᵏ⁾(z₀)], k = the order of the basis."""
     if formula.forward is None:
-        return _horner(formula.basis, tower, z)
+        return _horner(formula.terms, tower, z)
     products = _Products(z)
     out = [tower[0]]
     for by_degree in formula.forward[1:]:
@@ -122,8 +126,8 @@ def compose(formula: Composition, tower: Sequence[Row], z: Sequence[Row]) -> lis
 def compose_adjoint(formula: Composition, tower: Sequence[Row], z: Sequence[Row], g: Sequence[Row]) -> list[Row]:
     """The cotangent of z in `compose(formula, tower, z)`; `tower` reaches one order further."""
     if formula.adjoint is None:
-        return product_adjoint(formula.basis, g, _horner(formula.basis, tower[1:], z))
-    order = formula.basis.order
+        return _pulled_back(formula.terms, g, _horner(formula.terms, tower[1:], z))
+    order = len(tower) - 2
     products = _Products(z)
     contracted: list[Row] = [None] * order
     out: list[Row] = []
@@ -141,13 +145,13 @@ def compose_adjoint(formula: Composition, tower: Sequence[Row], z: Sequence[Row]
     return [value, *out]
 
 
-def _horner(basis: Basis, tower: Sequence[Row], z: Sequence[Row]) -> list[Row]:
+def _horner(terms: tuple[Term, ...], tower: Sequence[Row], z: Sequence[Row]) -> list[Row]:
     """Σ_k f⁽ᵏ⁾ nᵏ/k!, from the innermost factor outwards."""
-    rows, order = len(basis), basis.order
+    rows, order = len(z), len(tower) - 1
     out: list[Row] = [_scaled(1 / factorial(order), tower[order]), *[None] * (rows - 1)]
     for k in range(order - 1, -1, -1):
         raised: list[Row] = [None] * rows
-        for row, left, right, factor in basis.terms:
+        for row, left, right, factor in terms:
             if right:
                 raised[row] = _add(raised[row], _scaled(factor, _times(out[left], z[right])))
         raised[0] = _scaled(1 / factorial(k), tower[k])
