@@ -37,7 +37,14 @@ def recipe(order: int, seconds: float, seed: int = 0) -> dict[str, Any]:
         },
         "optimizer": {"name": "muon", "rate": 0.01, "options": {"weight_decay": 0.0}, "rest": {"rate": 1e-3}},
         "schedule": {"kind": "cosine", "warmup": 0.02},
-        "training": {"batch": 64, "seconds": seconds, "seed": seed, "precision": "32-medium", "log_every": 100, "evaluate_every": 200},
+        "training": {
+            "batch": 64,
+            "seconds": seconds,
+            "seed": seed,
+            "precision": "32-medium",
+            "log_every": 100,
+            "evaluate_every": 200,
+        },
     }
 
 

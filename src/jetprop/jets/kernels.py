@@ -33,7 +33,7 @@ __all__ = ["Tower", "add_to_value", "apply_tower", "compilation", "compile_kerne
 Tower = Callable[[Tensor, int], "list[Tensor | None]"]
 """`tower(z, order)` returns [f(z), f'(z), …, f⁽ᵒʳᵈᵉʳ⁾(z)], None standing for a derivative that vanishes identically."""
 
-COMPILE_FROM = 1 << 17
+COMPILE_FROM = 1 << 15
 """Elements (all rows together) from which a kernel is compiled; below it, launching costs more than the arithmetic."""
 
 log = logging.getLogger("jetprop")
@@ -90,8 +90,8 @@ def _compile(
     log.info("compiling %s (once, some seconds) …", name)
     start = time.perf_counter()
     try:
-        # Traced and compiled without Dynamo: the key fixes all that its guards would check (contiguous [R, N] tensors of
-        # one dtype and device), and checking them would cost as much as a small kernel.
+        # Traced and compiled without Dynamo: the key fixes all that its guards would check (contiguous [R, N] tensors
+        # of one dtype and device), and checking them would cost as much as a small kernel.
         graph = make_fx(function, tracing_mode="symbolic")(*example)
         options = {"config_patches": {"max_pointwise_cat_inputs": 1}}
         compiled = torch._inductor.standalone_compile(graph, [*example], dynamic_shapes="from_graph", options=options)
@@ -155,7 +155,7 @@ class _Elementwise(Function):
 
 
 def apply_tower(rows: Tensor, tower: Tower, basis: Basis, name: str) -> Tensor:
-    """f applied to a jet, given by its derivative tower.
+    """A function applied to a jet, given by its derivative tower.
 
     Args:
         rows: `[R, …]`.
@@ -242,7 +242,7 @@ class _Linear(Function):
 
 
 def linear(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """All rows through a linear layer: rows `[R, …, in]`, weight `[out, in]`, bias `[out]`, which the value row gets."""
+    """All rows through a linear layer: rows `[R, …, in]`, weight `[out, in]`, bias `[out]` for the value row."""
     return _Linear.apply(rows, weight, bias)
 
 

@@ -254,10 +254,9 @@ class TrainingConfig(_Section):
         seconds: budget, training time: without preparation, warm-up (compilation and the first step of each phase),
             evaluation and checkpoints. Exactly one of the three budgets.
         seed: of weights, order of batches, and random directions.
-        precision: "32-true"; "32-medium" and "tf32" (float32 with matrix products at `torch.set_float32_matmul_precision`
-            "medium" and "high": on a GPU TF32 or faster; "medium" sends a CPU's products to oneDNN, on some CPUs twice as
-            fast, at a precision to be measured: see the page on performance); "bf16-mixed" (autocast in the model, cost
-            and weights in float32); "64-true".
+        precision: "32-true"; "32-medium" and "tf32" (float32 with matrix products at torch's precision "medium" and
+            "high": on a GPU TF32 or faster; "medium" sends a CPU's products to oneDNN, on some CPUs twice as fast: see
+            the page on performance); "bf16-mixed" (autocast in the model, cost and weights in float32); "64-true".
         devices: processes, one device each.
         accelerator: "auto", "cpu", "cuda", "mps".
         evaluate_every: steps between evaluations on the test set; 0 evaluates at the end only.

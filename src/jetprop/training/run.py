@@ -276,7 +276,9 @@ def _fabric(recipe: Recipe, strategy: str) -> Fabric:
 def _settings(recipe: Recipe) -> Iterator[None]:
     """Matrix precision and compilation mode for a run; put back afterwards."""
     matmul, mode = torch.get_float32_matmul_precision(), compilation()["mode"]
-    torch.set_float32_matmul_precision({"tf32": "high", "32-medium": "medium"}.get(recipe.training.precision, "highest"))
+    torch.set_float32_matmul_precision(
+        {"tf32": "high", "32-medium": "medium"}.get(recipe.training.precision, "highest")
+    )
     if recipe.training.compile == "never":
         compile_kernels("never")
     try:
