@@ -97,6 +97,7 @@ def demo(
     try:
         context = experiments.Context("cpu", folder, seed, console.print, show=sys.stderr.isatty())
         record = experiments.demo(context, seconds)
+        record.save(folder)
         path = write_demo(record, report)
     except (ValueError, OSError) as error:
         _fail(error)

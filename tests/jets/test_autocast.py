@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -11,29 +12,6 @@ from torch import nn
 from jetprop.jets import Jet
 from jets.rule_cases import drawn
 from jets.tolerances import BFLOAT16
-
-MODELS = {
-    "perceptron": (
-        lambda: nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 8), nn.GELU(), nn.Linear(8, 2)),
-        (3, 4),
-    ),
-    "activations of a sum": (lambda: nn.Sequential(nn.SiLU(), nn.Linear(4, 4), nn.Softplus(), nn.Mish()), (3, 4)),
-    "softmax": (lambda: nn.Sequential(nn.Linear(4, 4), nn.Softmax(-1)), (3, 4)),
-    "log-softmax": (lambda: nn.Sequential(nn.Linear(4, 4), nn.LogSoftmax(-1)), (3, 4)),
-    "convolution": (
-        lambda: nn.Sequential(nn.Conv2d(1, 3, 2), nn.Tanh(), nn.Conv2d(3, 1, 2), nn.AvgPool2d(2)),
-        (2, 1, 4, 4),
-    ),
-    "transposed convolution": (lambda: nn.Sequential(nn.ConvTranspose1d(2, 2, 2), nn.MaxPool1d(2)), (2, 2, 3)),
-    "batch norm, training": (lambda: nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Tanh()), (6, 4)),
-    "batch norm, evaluation": (lambda: nn.Sequential(nn.Conv1d(1, 2, 2), nn.BatchNorm1d(2)).eval(), (3, 1, 4)),
-    "batch norm first": (lambda: nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 4)), (6, 4)),
-    "in place": (
-        lambda: nn.Sequential(nn.Conv1d(1, 2, 2), nn.ReLU(inplace=True), nn.Linear(3, 2), nn.ReLU(inplace=True)),
-        (3, 1, 4),
-    ),
-    "matrix products": (lambda: MatrixProducts(), (3, 4)),
-}
 
 
 class MatrixProducts(nn.Module):
@@ -48,11 +26,35 @@ class MatrixProducts(nn.Module):
         return y @ y.transpose(-1, -2) + torch.addmm(x[:, :3], x, x.T) + (x * x).sum()
 
 
+class SumsAndProducts(nn.Module):
+    """Reductions, some of which autocast keeps in single precision."""
+
+    def forward(self, x: Any) -> Any:
+        y = x @ torch.ones(4, 4)
+        return y.prod(-1) * y.sum(-1) + y.cumsum(0)[:, 0] + torch.logsumexp(y, 1) + (y.abs() + 0.5).pow(0.5).mean(1)
+
+
+MODELS: dict[str, tuple] = {
+    "perceptron": ((3, 4), nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 8), nn.GELU(), nn.Linear(8, 2)),
+    "activations": ((3, 4), nn.SiLU(), nn.Linear(4, 4), nn.Softplus(), nn.Mish(), nn.Sigmoid()),
+    "softmax": ((3, 4), nn.Linear(4, 4), nn.Softmax(-1)),
+    "log-softmax": ((3, 4), nn.Linear(4, 4), nn.LogSoftmax(-1)),
+    "convolution": ((2, 1, 4, 4), nn.Conv2d(1, 3, 2), nn.Tanh(), nn.Conv2d(3, 1, 2), nn.AvgPool2d(2)),
+    "transposed convolution": ((2, 2, 3), nn.ConvTranspose1d(2, 2, 2), nn.MaxPool1d(2)),
+    "batch norm": ((6, 4), nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Tanh()),
+    "batch norm, evaluation": ((3, 1, 4), nn.Conv1d(1, 2, 2), nn.BatchNorm1d(2).eval()),
+    "batch norm first": ((6, 4), nn.BatchNorm1d(4), nn.Linear(4, 4)),
+    "in place": ((3, 1, 4), nn.Conv1d(1, 2, 2), nn.ReLU(inplace=True), nn.Linear(3, 2), nn.ReLU(inplace=True)),
+    "matrix products": ((3, 4), MatrixProducts()),
+    "sums and products": ((3, 4), SumsAndProducts()),
+}
+
+
 @pytest.mark.filterwarnings("ignore::jetprop.jets.KinkWarning")
 @pytest.mark.parametrize("name", MODELS)
 def test_dtype_and_value_are_the_models_own(name: str) -> None:
-    build, shape = MODELS[name]
-    model = build()
+    shape, *layers = MODELS[name]
+    model = nn.Sequential(*copy.deepcopy(layers))
     x, v = drawn(*shape).float(), drawn(1, *shape, low=-0.5, high=0.5, seed=1).float()
     full = model(Jet.seed(x, v, order=2))
     with torch.autocast("cpu", torch.bfloat16):
@@ -65,8 +67,8 @@ def test_dtype_and_value_are_the_models_own(name: str) -> None:
 
 
 def test_gradients_have_the_dtype_of_the_parameters() -> None:
-    build, shape = MODELS["perceptron"]
-    model = build()
+    shape, *layers = MODELS["perceptron"]
+    model = nn.Sequential(*copy.deepcopy(layers))
     with torch.autocast("cpu", torch.bfloat16):
         rows = model(Jet.seed(drawn(*shape).float(), order=2)).rows
     rows.float().square().mean().backward()

@@ -21,12 +21,14 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:.*Dynamo:UserWarning",
 )
 
+BASIS = Basis.full(2, 2)
+
 # ---- a caller's compiler --------------------------------------------------------------------------------------------
 
 
 def step(model: nn.Module, x: Tensor, v: Tensor) -> Tensor:
     """A loss on value and derivatives."""
-    y = model(Jet.seed(x, v, order=2))
+    y = model(Jet.seed(x, v, basis=BASIS))
     return y.value.square().mean() + y.first.square().mean() + y.second.square().mean()
 
 
@@ -66,6 +68,71 @@ def test_a_whole_model_is_traced_in_one_graph() -> None:
         ROUNDING.check(found, expected)
 
 
+C = drawn(3, 3, low=0.4, high=1.6, seed=8)
+
+
+def augmented(x: Any, y: Any) -> Any:
+    x = x.clone()
+    x += y
+    x -= 2 * y
+    x *= y
+    x /= y
+    return x
+
+
+OPERATORS = {
+    "+": lambda x, y: x + y,
+    "-": lambda x, y: x - y,
+    "*": lambda x, y: x * y,
+    "/": lambda x, y: x / y,
+    "**": lambda x, y: x**y,
+    "comparisons": lambda x, y: torch.where((x < y) | (x >= 1.2) | (y == 1.0), x * 1, y * 2),
+    "augmented": augmented,
+    "functions": lambda x, y: torch.sub(x * C, y * C) * torch.matmul(x * C, y * C) + torch.maximum(x * C, y * C),
+}
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_operators_are_traced_as_they_run(name: str) -> None:
+    """Dynamo calls its own choice of methods for them, now and then with the operands exchanged."""
+    operate: Any = OPERATORS[name]
+    calls: dict[str, Any] = {
+        "jet, tensor": lambda jet: operate(jet, C),
+        "jet, jet": lambda jet: operate(jet, jet.T),
+        "jet, number": lambda jet: operate(jet, 2.0),
+        "tensor, jet": lambda jet: operate(C, jet),
+        "number, jet": lambda jet: operate(2.0, jet),
+    }
+    jet = Jet(drawn(len(BASIS), 3, 3, low=0.4, high=1.6), BASIS)
+    for operands, call in calls.items():
+        if name == "augmented" and not operands.startswith("jet"):
+            continue
+        compiled = torch.compile(call, fullgraph=True, backend="eager")(jet)
+        ROUNDING.check(compiled.rows, call(jet).rows, operands)
+
+
+def indexed(x: Any) -> Any:
+    index, mask = torch.tensor([2, 0]), torch.tensor([True, False, True])
+    out = x[index] * x[:, index].T.sum() + x[0, 1:, None] * x[0]
+    out[0].add_(1.0)
+    summed = torch.stack(list(x.unbind(0))).sum() + x.reshape(x.shape[0], -1).size(-1)
+    return out.masked_fill(mask, 0.0) + summed
+
+
+def test_indexing_is_traced_as_it_runs() -> None:
+    jet = Jet(drawn(len(BASIS), 3, 3), BASIS)
+    ROUNDING.check(torch.compile(indexed, fullgraph=True, backend="eager")(jet).rows, indexed(jet).rows)
+
+
+def test_matrix_products_by_operator_are_not_confused() -> None:
+    """Dynamo calls `jet @ tensor` as `tensor.matmul(jet)`: refused in one graph, right where it may break."""
+    jet = Jet(drawn(len(BASIS), 3, 3), BASIS)
+    for product in (lambda x: x @ C, lambda x: C @ x):
+        with pytest.raises(RuntimeError, match="torch.compile confuses `jet @ tensor`"):
+            torch.compile(product, fullgraph=True, backend="eager")(jet)
+        ROUNDING.check(torch.compile(product, backend="eager")(jet).rows, product(jet).rows)
+
+
 @pytest.mark.compiled
 def test_a_step_compiles_as_a_whole() -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)).to(DTYPE)
@@ -84,9 +151,6 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "COMPILE_FROM", 1)
     for name, value in {"_compiled": {}, "_seconds": {}, "_fallback": None, "_mode": "auto"}.items():
         monkeypatch.setattr(kernels, name, value)
-
-
-BASIS = Basis.full(2, 2)
 
 
 def gelu_and_product(rows: Tensor) -> list[Tensor]:

@@ -13,6 +13,7 @@ from lightning_fabric.plugins.precision.double import DoublePrecision
 from lightning_fabric.plugins.precision.half import HalfPrecision
 from lightning_fabric.utilities import move_data_to_device
 from torch import Tensor, nn
+from torch.multiprocessing.spawn import spawn
 from torch.utils.checkpoint import checkpoint, checkpoint_sequential
 
 from jetprop.jets import Basis, Jet
@@ -62,7 +63,7 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
     """DistributedDataParallel takes a jet, returns one, and averages the gradients of its halves."""
     model = distributed_worker.network()
     distributed_worker.loss(model(distributed_worker.batch())).backward()
-    torch.multiprocessing.spawn(distributed_worker.run, (str(tmp_path),), nprocs=distributed_worker.PROCESSES)
+    spawn(distributed_worker.run, (str(tmp_path),), nprocs=distributed_worker.PROCESSES)
     for file in sorted(tmp_path.glob("*.pt")):
         for found, expected in zip(torch.load(file), distributed_worker.gradients(model), strict=True):
             ROUNDING.check(found, expected)

@@ -221,7 +221,10 @@ def dispatch(function: Callable, args: tuple, kwargs: dict[str, Any]) -> Any:
         )
     if not torch.is_grad_enabled() and not torch.compiler.is_compiling():
         _refuse_inside_custom_function(_name(function))
-    apply = SPELLINGS.get(function) or _composites.get(function) or _reentered(function)
+    if torch.compiler.is_compiling() and function.__name__ in _WRITTEN_IN_PYTHON:
+        apply = _METHODS[function.__name__]
+    else:
+        apply = SPELLINGS.get(function) or _composites.get(function) or _reentered(function)
     if "input" in kwargs and not args:
         kwargs = dict(kwargs)
         args = (kwargs.pop("input"),)
@@ -251,6 +254,9 @@ def _refuse_inside_custom_function(operation: str) -> None:
 def _never(*_: object, **__: object) -> bool:
     return False
 
+
+_WRITTEN_IN_PYTHON = ("pow", "pow_", "__rsub__", "__rpow__", "__rdiv__")
+"""Methods of tensors that torch.compile calls for operators, in guises that it does not find in a dictionary."""
 
 _composites: dict[Callable, Callable] = {}
 """Composites of `torch.nn.functional` met so far, and what runs for them. A rule registered later comes before them."""

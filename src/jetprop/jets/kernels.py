@@ -217,33 +217,38 @@ def multiply(u: Tensor, v: Tensor, basis: Basis) -> Tensor:
 
 
 class _Linear(Function):
-    """X Wᵀ with b added to the value row: one matrix product each for output, weights and inputs."""
+    """X Wᵀ with b added to the value rows: one matrix product each for output, weights and inputs.
+
+    Takes and returns matrices: what is saved has to be an input itself for second derivatives to reach it, and what is
+    returned no view, so that it may be changed in place.
+    """
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: ANN401
-        flat = rows.reshape(-1, rows.shape[-1])
+    def forward(ctx: Any, flat: Tensor, weight: Tensor, bias: Tensor | None, count: int) -> Tensor:
         ctx.save_for_backward(flat, weight)
-        ctx.shape, ctx.count, ctx.biased = rows.shape, flat.shape[0] // rows.shape[0], bias is not None
+        ctx.count, ctx.biased = count, bias is not None
         out = torch.mm(flat, weight.t())
         if bias is not None:
-            out[: ctx.count].add_(bias)
-        return out.view(*rows.shape[:-1], weight.shape[0])
+            out[:count].add_(bias)
+        return out
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple:  # noqa: ANN401
+    def backward(ctx: Any, g: Tensor) -> tuple:
         flat, weight = ctx.saved_tensors
-        g = g.reshape(-1, g.shape[-1])
-        for_rows, for_weight, for_bias = ctx.needs_input_grad
+        for_rows, for_weight, for_bias, _ = ctx.needs_input_grad
         return (
-            torch.mm(g, weight).view(ctx.shape) if for_rows else None,
+            torch.mm(g, weight) if for_rows else None,
             torch.mm(g.t(), flat) if for_weight else None,
             g[: ctx.count].sum(0) if ctx.biased and for_bias else None,
+            None,
         )
 
 
 def linear(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """All rows through a linear layer: rows `[R, …, in]`, weight `[out, in]`, bias `[out]` for the value row."""
-    return _Linear.apply(rows, weight, bias)
+    flat = rows.reshape(-1, rows.shape[-1])
+    out = _Linear.apply(flat, weight, bias, flat.shape[0] // rows.shape[0])
+    return out.view(*rows.shape[:-1], weight.shape[0])
 
 
 # ---- constants ------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from torch import Tensor
 from jetprop.jets.dispatch import RULES, SPELLINGS, rule
 from jetprop.jets.jet import Jet
 from jetprop.jets.rules import selection as _selection  # noqa: F401 - registers the selections first
+from jetprop.jets.rules.operands import autocast_as
 
 __all__: list[str] = []
 
@@ -99,6 +100,7 @@ def glu(x: Jet, dim: int = -1) -> Jet:
 @rule("logsumexp", "composition")
 def logsumexp(x: Jet, dim: int | tuple[int, ...], keepdim: bool = False) -> Jet:
     """`ln Σ eˣ`, shifted by the largest entry."""
+    x = autocast_as(torch.logsumexp, x)
     top = x.value.detach().amax(dim, keepdim=True)
     out = (x - top).exp().sum(dim, keepdim=True).log() + top
     return out if keepdim else out.squeeze(dim)
@@ -120,14 +122,14 @@ def _converted(x: Jet, *dtypes: Any) -> Jet:
 @rule("log_softmax", "composition")
 def log_softmax(x: Jet, dim: int | None = None, _stacklevel: Any = 3, dtype: torch.dtype | None = None) -> Jet:
     """`x − logsumexp x`."""
-    dim, x = _softmax_axis(x, dim), _converted(x, _stacklevel, dtype)
+    dim, x = _softmax_axis(x, dim), autocast_as(torch.log_softmax, _converted(x, _stacklevel, dtype))
     return x - logsumexp(x, dim, keepdim=True)
 
 
 @rule("softmax", "composition")
 def softmax(x: Jet, dim: int | None = None, _stacklevel: Any = 3, dtype: torch.dtype | None = None) -> Jet:
     """`eˣ / Σ eˣ`."""
-    dim, x = _softmax_axis(x, dim), _converted(x, _stacklevel, dtype)
+    dim, x = _softmax_axis(x, dim), autocast_as(torch.softmax, _converted(x, _stacklevel, dtype))
     e = (x - x.value.detach().amax(dim, keepdim=True)).exp()
     return e / e.sum(dim, keepdim=True)
 

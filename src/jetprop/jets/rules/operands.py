@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,7 +14,18 @@ from jetprop.jets.jet import Jet
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
 
-__all__ = ["aligned", "autocast_to", "axes", "axis", "common_basis", "is_jet", "jet_of", "lifted", "same_device"]
+__all__ = [
+    "aligned",
+    "autocast_as",
+    "autocast_to",
+    "axes",
+    "axis",
+    "common_basis",
+    "is_jet",
+    "jet_of",
+    "lifted",
+    "same_device",
+]
 
 
 def is_jet(x: object) -> TypeIs[Jet]:
@@ -89,6 +101,13 @@ def same_device(operation: str, x: Jet, parameter: Tensor) -> None:
             f"{operation}: the jet lies on {x.device}, the weight on {parameter.device}; expected one device: move the "
             f'jet with jet.to("{parameter.device}") or the model with model.to("{x.device}")'
         )
+
+
+def autocast_as(function: Callable[[Tensor, int], Tensor], x: Jet) -> Jet:
+    """A jet in the dtype in which autocast, where it is on, would compute a function along an axis."""
+    if not torch.is_autocast_enabled(x.device.type):
+        return x
+    return x.to(function(x.value.detach().flatten()[:1], 0).dtype)
 
 
 def autocast_to(*operands: Tensor) -> list[Tensor]:

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from jetprop.jets import towers
 from jetprop.jets.algebra import Row, compose, composition
-from jetprop.jets.dispatch import RULES, rule
+from jetprop.jets.dispatch import RULES, SPELLINGS, rule
 from jetprop.jets.jet import Jet
 from jetprop.jets.kernels import add_to_value, multiply
 from jetprop.jets.rules import elementwise as _elementwise  # noqa: F401 - registers `reciprocal`, `log`, `exp`
 from jetprop.jets.rules.elementwise import elementwise
-from jetprop.jets.rules.operands import aligned, common_basis, is_jet, lifted
+from jetprop.jets.rules.operands import aligned, autocast_as, common_basis, is_jet, lifted
 
 __all__ = ["bilinear", "plus", "product_of"]
 
@@ -229,6 +229,19 @@ def matmul(x: Jet | Tensor, y: Jet | Tensor) -> Jet:
     return out.squeeze(-1 if column_vector else -2) if row_vector else out
 
 
+def _matmul_of_tensors(x: Any, y: Any) -> Jet:
+    """`tensor.matmul(jet)` and `tensor @ jet`, as which torch.compile also calls `jet @ tensor`, exchanged."""
+    if torch.compiler.is_compiling() and not is_jet(x):
+        raise RuntimeError(
+            "torch.compile confuses `jet @ tensor` with `tensor @ jet`; write torch.matmul(x, y) or a torch.nn.Linear"
+        )
+    return matmul(x, y)
+
+
+for _method in (Tensor.matmul, Tensor.__matmul__):
+    SPELLINGS[_method] = _matmul_of_tensors
+
+
 @rule("rmatmul", "bilinear")
 def rmatmul(x: Jet, y: Jet | Tensor) -> Jet:
     """`y @ x`."""
@@ -245,9 +258,11 @@ def inner(x: Jet | Tensor, y: Jet | Tensor) -> Jet:
 
 
 @rule("addmm", "composition", "baddbmm", "addmv")
-def addmm(c: Operand, x: Jet | Tensor, y: Jet | Tensor, *, beta: float = 1, alpha: float = 1) -> Jet:
+def addmm(c: Any, x: Jet | Tensor, y: Jet | Tensor, *, beta: float = 1, alpha: float = 1) -> Jet:
     """`β c + α x y`."""
-    product = matmul(x, y) if is_jet(x) or is_jet(y) else torch.matmul(x, y)
+    product: Any = matmul(x, y) if is_jet(x) or is_jet(y) else torch.matmul(x, y)
+    if torch.is_autocast_enabled(product.device.type):
+        c = c.to(product.dtype)
     return plus(alpha * product if alpha != 1 else product, beta * c if beta != 1 else c)
 
 
@@ -272,8 +287,7 @@ def lerp(start: Any, end: Any, weight: Any) -> Jet:
 @rule("prod", "composition")
 def prod(x: Jet, dim: int | None = None, keepdim: bool = False, *, dtype: torch.dtype | None = None) -> Jet:
     """The product of the entries along an axis, or of all."""
-    if dtype is not None:
-        x = x.to(dtype)
+    x = autocast_as(torch.prod, x if dtype is None else x.to(dtype))
     if dim is None:
         return prod(x.reshape(-1), 0)
     factors = list(x.unbind(dim))

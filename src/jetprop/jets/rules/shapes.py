@@ -204,8 +204,10 @@ def unbind(x: Jet, dim: int = 0) -> tuple[Jet, ...]:
 
 
 @rule("getitem", "selection")
-def getitem(x: Jet | Tensor, index: Any) -> Jet:
+def getitem(x: Any, index: Any) -> Jet:
     """`x[index]`, on the value's axes."""
+    if torch.compiler.is_compiling() and is_jet(index):
+        x, index = index, x  # torch.compile exchanges the two if one is a tensor
     if not is_jet(x):
         raise TypeError("a jet cannot be an index: indices are integers; take jet.value if that is meant")
     return _rows(x, x.rows[_row_index(index, x)])
