@@ -133,6 +133,25 @@ def test_matrix_products_by_operator_are_not_confused() -> None:
         ROUNDING.check(torch.compile(product, backend="eager")(jet).rows, product(jet).rows)
 
 
+def through_a_view(x: Any) -> Any:
+    x = x.clone()
+    view = x[0]
+    view += C[0]
+    return x
+
+
+@pytest.mark.xfail(reason="Dynamo calls `jet += tensor` as `tensor.add(jet)`, which writes nowhere", strict=True)
+def test_augmented_assignment_of_a_tensor_to_a_view() -> None:
+    jet = Jet(drawn(len(BASIS), 3, 3), BASIS)
+    ROUNDING.check(torch.compile(through_a_view, backend="eager")(jet).rows, through_a_view(jet).rows)
+
+
+@pytest.mark.xfail(reason="Dynamo looks for jets in lists, not in tuples", strict=True, raises=RuntimeError)
+def test_tuples_of_jets() -> None:
+    jet = Jet(drawn(len(BASIS), 3, 3), BASIS)
+    torch.compile(lambda x: torch.cat((x, x)), fullgraph=True, backend="eager")(jet)
+
+
 @pytest.mark.compiled
 def test_a_step_compiles_as_a_whole() -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)).to(DTYPE)

@@ -287,3 +287,37 @@ def test_composition_is_composition(basis: Basis) -> None:
     jet = curve(drawn(2, 2), basis)
     between = Jet(g(jet).rows.detach(), basis)
     ENGINE.check(f(between).rows, push(lambda x: f(g(x)), jet, backend="reference").rows)
+
+
+# ---- composites of torch.nn.functional, whose bodies run on jets ----------------------------------------------------
+
+
+def relaxed(x: Any) -> Any:
+    torch.manual_seed(2)
+    return F.gumbel_softmax(x, tau=0.7)
+
+
+COMPOSITES = {
+    "lp_pool1d": (lambda x: F.lp_pool1d(x, 3.0, 2), (1, 2, 4)),
+    "lp_pool2d": (lambda x: F.lp_pool2d(x, 2.0, 2), (1, 2, 2)),
+    "gumbel_softmax": (relaxed, (2, 3)),
+    "adaptive_max_pool2d": (lambda x: F.adaptive_max_pool2d(x, (2, 1)), (1, 2, 3)),
+}
+
+
+@pytest.mark.parametrize("name", COMPOSITES)
+def test_composites(name: str, basis: Basis) -> None:
+    function, shape = COMPOSITES[name]
+    check(function, drawn(*shape, low=0.2), basis)
+
+
+@pytest.mark.parametrize("space", [1, 2, 3])
+@pytest.mark.parametrize("adaptive", [True, False])
+def test_pools_return_their_indices(space: int, adaptive: bool) -> None:
+    x = drawn(2, 2, *[4] * space)
+    name = f"{'adaptive_' if adaptive else ''}max_pool{space}d"
+    pool = getattr(F, name)
+    expected = pool(x, 2, return_indices=True)
+    for found in (pool(Jet.seed(x), 2, return_indices=True), getattr(F, f"{name}_with_indices")(Jet.seed(x), 2)):
+        assert isinstance(found[0], Jet) and torch.equal(found[0].value, expected[0])
+        assert torch.equal(found[1], expected[1])

@@ -31,6 +31,11 @@ def test_every_rule_has_a_case() -> None:
     assert not missing(CASES, (name for name, _ in VALUE_CASES))
 
 
+def test_a_rule_without_a_case_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RULES, "novelty", RULES["sigmoid"])
+    assert missing(CASES, (name for name, _ in VALUE_CASES)) == {"novelty"}
+
+
 def test_every_case_has_a_rule_and_a_name() -> None:
     assert {case.rule for case in CASES} | {name for name, _ in VALUE_CASES} <= RULES.keys()
     names = [case.name for case in CASES]
