@@ -140,7 +140,7 @@ def with_section(text: str) -> str:
         ("[training]\nbatch = 4", "got none"),
         ("[training]\nbatch = true\nsteps = 1", "batch = True"),
         ("[training]\nbatch = 3\nsteps = 1\ndevices = 2", "cannot be shared"),
-        ("[training]\nbatch = 4\nsteps = 1\nprecision = 'fp16'", "'32-true', '32-medium', 'tf32', 'bf16-mixed' or '64-true'"),
+        ("[training]\nbatch = 4\nsteps = 1\nprecision = 'fp16'", "'32-true', '32-medium', 'tf32', .*'64-true'"),
         ("training = 3", r"\[training\] = 3"),
         ("[training", "is no TOML"),
     ],
