@@ -35,13 +35,14 @@ Runs = Annotated[Path, typer.Option(help="Folder for checkpoints and logs; what 
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 
 
-def _prepare() -> None:
+def _prepare(patient: bool = True) -> None:
     """Choose how threads wait, show what is compiled, keep freed memory (5 % of a step).
 
     Threads that spin while they wait for each other slow down fivefold as soon as another program wants a core; they
-    are told to sleep instead. That must be said before torch is loaded.
+    are told to sleep instead, unless speed is measured. That must be said before torch is loaded.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if patient:
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from jetprop.jets import keep_freed_memory
 
     logging.basicConfig(
@@ -210,7 +211,7 @@ def bench(
     out: Annotated[Path | None, typer.Option(help="Write the figures as JSON.")] = None,
 ) -> None:
     """Measure the engine against the bare matrix products of the same rows."""
-    _prepare()
+    _prepare(patient=False)
     from jetprop.benchmarks import EngineCase, bench_engine
     from jetprop.experiments.records import environment
     from jetprop.report import bench_table

@@ -85,6 +85,7 @@ def _compile(
     key: tuple, name: str, function: Callable[..., Tensor], example: list[Tensor]
 ) -> Callable[..., Tensor] | None:
     device = example[0].device.type
+    name = f"{name}, {str(example[0].dtype).removeprefix('torch.')}"
     if not _compiler_present(device):
         return _give_up(f"no compiler for {device} found (a C++ compiler, e.g. g++; Triton on CUDA)")
     log.info("compiling %s (once, some seconds) …", name)
