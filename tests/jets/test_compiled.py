@@ -188,10 +188,10 @@ def test_compiled_kernels_equal_the_eager_ones(fresh, monkeypatch) -> None:
     record = compilation()
     assert record["mode"] == "auto" and record["eager_because"] is None
     assert set(record["kernels"]) == {
-        "gelu forward, 6 rows",
-        "gelu adjoint, 6 rows",
-        "product forward, 6 rows",
-        "product adjoint, 6 rows",
+        "gelu forward, 6 rows, float64",
+        "gelu adjoint, 6 rows, float64",
+        "product forward, 6 rows, float64",
+        "product adjoint, 6 rows, float64",
     }
     assert all(seconds > 0 for seconds in record["kernels"].values())
     monkeypatch.setattr(kernels, "_mode", "never")

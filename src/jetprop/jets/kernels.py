@@ -76,7 +76,7 @@ def _run(name: str, function: Callable[..., Tensor], tensors: tuple[Tensor, ...]
     ):
         return function(*tensors, *constants)
     key = (function, *constants, first.dtype, first.device.type)
-    flat = [t.reshape(t.shape[0], -1).contiguous() for t in tensors]
+    flat = [t.detach().reshape(t.shape[0], -1).contiguous() for t in tensors]
     compiled = _compiled.get(key) or _compile(key, name, lambda *rows: function(*rows, *constants), flat)
     return function(*tensors, *constants) if compiled is None else compiled(*flat).view(first.shape)
 
