@@ -36,9 +36,9 @@ Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 
 
 def _prepare(patient: bool = True) -> None:
-    """Choose how threads wait, show what is compiled, keep freed memory (5 % of a step).
+    """Choose how threads wait, show what is compiled, keep freed memory.
 
-    Threads that spin while they wait for each other slow down fivefold as soon as another program wants a core; they
+    Threads that spin while they wait for each other slow each other down as soon as another program wants a core; they
     are told to sleep instead, unless speed is measured. That must be said before torch is loaded.
     """
     if patient:

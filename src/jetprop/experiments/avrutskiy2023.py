@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from jetprop.experiments.records import Figure, Record
 from jetprop.experiments.registry import Context, Scale, experiment
-from jetprop.experiments.training_table import Cell, train, train_cells
+from jetprop.experiments.training_table import COSINE, MUON, Cell, second_order_phases, train, train_cells
 from jetprop.manifolds import Cube
 from jetprop.objectives import relative_error
 
@@ -82,10 +82,10 @@ def recipe(table: str, width: int, scale: Scale, seed: int = 0) -> dict[str, Any
         "data": {"order": order, "images": 64 if small else 8192, "test_images": 32 if small else 4096},
         "objective": {
             "weights": weights,
-            "phases": [{"from": 0.8, "weights": [1.0, 1.0, 0.0]}] if order == 2 else [],
+            "phases": second_order_phases(order),
         },
-        "optimizer": {"name": "muon", "rate": 0.01, "options": {"weight_decay": 0.0}, "rest": {"rate": 1e-3}},
-        "schedule": {"kind": "cosine", "warmup": 0.02},
+        "optimizer": MUON,
+        "schedule": COSINE,
         "training": {
             "batch": 16 if small else 64,
             **({"steps": 8} if small else {"seconds": CPU_SECONDS[table]}),

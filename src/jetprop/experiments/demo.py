@@ -8,7 +8,7 @@ import torch
 
 from jetprop.experiments.records import Figure, Record
 from jetprop.experiments.registry import Context
-from jetprop.experiments.training_table import train
+from jetprop.experiments.training_table import COSINE, MUON, second_order_phases, train
 from jetprop.manifolds import Cube
 
 __all__ = ["NETWORKS", "demo", "recipe"]
@@ -21,7 +21,7 @@ SHOWN = (0, 1, 2, 3)
 
 
 def recipe(order: int, seconds: float, seed: int = 0) -> dict[str, Any]:
-    """How each network of the demonstration is trained: all alike but for the derivatives, and for one rate.
+    """How each network of the demonstration is trained: all alike but for the derivatives.
 
     Args:
         order: 0, 1 or 2.
@@ -33,10 +33,10 @@ def recipe(order: int, seconds: float, seed: int = 0) -> dict[str, Any]:
         "data": {"order": order, "images": TRAINING_IMAGES, "test_images": TEST_IMAGES, "test_start": TEST_START},
         "objective": {
             "weights": [1.0, 1.0, 0.1][: order + 1],
-            "phases": [{"from": 0.8, "weights": [1.0, 1.0, 0.0]}] if order == 2 else [],
+            "phases": second_order_phases(order),
         },
-        "optimizer": {"name": "muon", "rate": 0.01, "options": {"weight_decay": 0.0}, "rest": {"rate": 1e-3}},
-        "schedule": {"kind": "cosine", "warmup": 0.02},
+        "optimizer": MUON,
+        "schedule": COSINE,
         "training": {
             "batch": 64,
             "seconds": seconds,

@@ -12,7 +12,18 @@ from jetprop.experiments.registry import Context
 from jetprop.training import Recipe, Result, fit
 from jetprop.training.progress import Callback
 
-__all__ = ["Cell", "TimeLimit", "train", "train_cells"]
+__all__ = ["COSINE", "MUON", "Cell", "TimeLimit", "second_order_phases", "train", "train_cells"]
+
+MUON: dict[str, Any] = {"name": "muon", "rate": 0.01, "options": {"weight_decay": 0.0}, "rest": {"rate": 1e-3}}
+"""The optimizer of every experiment that does not follow a paper's: Muon for the hidden matrices, Adam for the rest."""
+
+COSINE: dict[str, Any] = {"kind": "cosine", "warmup": 0.02}
+"""Its schedule."""
+
+
+def second_order_phases(order: int) -> list[dict[str, Any]]:
+    """E2 is dropped for the last fifth of the training, where there is one."""
+    return [{"from": 0.8, "weights": [1.0, 1.0, 0.0]}] if order == 2 else []
 
 
 @dataclass(frozen=True)

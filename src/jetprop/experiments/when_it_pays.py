@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from jetprop.experiments.records import Figure, Record
 from jetprop.experiments.registry import Context, experiment
-from jetprop.experiments.training_table import train
+from jetprop.experiments.training_table import COSINE, MUON, second_order_phases, train
 
 __all__ = ["METHODS", "Case", "recipe"]
 
@@ -64,16 +64,15 @@ def recipe(case: Case, small: bool = False, seed: int = 0) -> dict[str, Any]:
         weights = [1.0, 0.01]
     if small:
         data |= {"images": 64, "test_images": 32}
-    muon = {"name": "muon", "rate": 0.01, "options": {"weight_decay": 0.0}, "rest": {"rate": 1e-3}}
     return {
         "model": {"widths": [1681, 16, 16, 8, 9] if small else WIDTHS, "activation": "silu", "init": "torch"},
         "data": data,
         "objective": {
             "weights": weights,
-            "phases": [{"from": 0.8, "weights": [1.0, 1.0, 0.0]}] if order == 2 else [],
+            "phases": second_order_phases(order),
         },
-        "optimizer": muon if case.optimizer == "muon" else {"name": "adam", "rate": 1e-3},
-        "schedule": {"kind": "cosine", "warmup": 0.02},
+        "optimizer": MUON if case.optimizer == "muon" else {"name": "adam", "rate": 1e-3},
+        "schedule": COSINE,
         "training": {
             "batch": 16 if small else 64,
             **({"steps": 6} if small else {"seconds": case.seconds}),

@@ -17,7 +17,7 @@ def keep_freed_memory() -> bool:
     """Tell glibc to keep what is freed instead of handing it back to the system (once; the whole process is affected).
 
     A step of training frees and takes the same large buffers again and again. By default glibc returns some of them to
-    the system each time, and every page is faulted in anew: measured, 5 % of a step. The command line calls this; a
+    the system each time, and every page is faulted in anew. The command line calls this; a
     library should leave it to its caller, so importing jetprop does not.
 
     Returns:
