@@ -158,6 +158,9 @@ def reproduce(
         float | None, typer.Option(help="Stop at a checkpoint after so long; the next call goes on.")
     ] = None,
     seed: Seed = 0,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Networks trained side by side, where an experiment allows it.")
+    ] = 1,
 ) -> None:
     """Reproduce a table or figure of a paper, ours beside the published figures."""
     _prepare()
@@ -172,7 +175,8 @@ def reproduce(
         else:
             chosen = [experiments.find(*name)]
         for one in chosen:
-            context = experiments.Context(scale.value, runs, seed, console.print, seconds, show=sys.stderr.isatty())
+            show = sys.stderr.isatty()
+            context = experiments.Context(scale.value, runs, seed, console.print, seconds, show, jobs)
             record = one.run(context)
             path = record.save(results)
             page = write_experiment(record, path.with_suffix(".html")) if scale is not ScaleName.smoke else None
@@ -211,6 +215,7 @@ def bench(
     out: Annotated[Path | None, typer.Option(help="Write the figures as JSON.")] = None,
 ) -> None:
     """Measure the engine against the bare matrix products of the same rows."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # the profiler that counts memory else announces each of its steps
     _prepare(patient=False)
     from jetprop.benchmarks import EngineCase, bench_engine
     from jetprop.experiments.records import environment

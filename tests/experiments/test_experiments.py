@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from jetprop.cli import app
-from jetprop.experiments import EXPERIMENTS, Context, Record, avrutskiy2023, demo, find
+from jetprop.experiments import EXPERIMENTS, Context, Record, avrutskiy2023, demo, find, when_it_pays
 from jetprop.experiments.demo import NETWORKS
 from jetprop.report import write_demo
 
@@ -37,6 +37,20 @@ def test_a_time_limit_leaves_the_figure_open_and_the_next_call_goes_on(tmp_path:
     assert all(f.ours is None for f in stopped.figures if f.row != "time") and "stopped" in " ".join(stopped.notes)
     finished = table.run(Context("smoke", tmp_path))
     assert all(f.ours is not None for f in finished.figures)
+
+
+def test_networks_trained_side_by_side_are_those_trained_one_after_the_other(tmp_path: Path) -> None:
+    said = []
+    together = find("when-it-pays").run(Context("smoke", tmp_path / "two", jobs=2, say=said.append))
+    alone = find("when-it-pays").run(Context("smoke", tmp_path / "one"))
+    assert together.figures == alone.figures
+    assert sum("finished after 6 steps" in line for line in said) == 2 * len(alone.figures), "trained, then read back"
+
+
+def test_recipes_are_not_chosen_by_the_test_set() -> None:
+    chosen = when_it_pays.recipe(when_it_pays.Case("first", 65536, 1.0), when_it_pays.VALIDATION)["data"]
+    tested = when_it_pays.recipe(when_it_pays.Case("first", 65536, 1.0))["data"]
+    assert chosen["test_start"] >= tested["test_start"] + tested["test_images"] and tested["test_start"] >= 65536
 
 
 def test_paper_settings_are_those_of_the_paper() -> None:

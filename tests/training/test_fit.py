@@ -38,6 +38,11 @@ def same(one: nn.Module, other: nn.Module) -> bool:
     return states[0].keys() == states[1].keys() and all(torch.equal(states[0][k], states[1][k]) for k in states[0])
 
 
+def settings() -> tuple[str, str, int]:
+    """What is global in PyTorch and in the engine."""
+    return torch.get_float32_matmul_precision(), compilation()["mode"], torch.get_num_threads()
+
+
 @pytest.mark.parametrize(
     "sections",
     [
@@ -53,20 +58,22 @@ def same(one: nn.Module, other: nn.Module) -> bool:
         {"training": {"precision": "tf32"}},
         {"training": {"precision": "bf16-mixed"}},
         {"training": {"steps": None, "epochs": 4}},
+        {"training": {"threads": 1}},
         {"model": {"widths": None, "activation": None, "init": None, "factory": "training.curve:Noisy"}},
     ],
     ids=str,
 )
 def test_recipes_train(sections: dict) -> None:
-    before = torch.get_float32_matmul_precision(), compilation()["mode"], torch.get_rng_state()
+    before = *settings(), torch.get_rng_state()
     one, other = fit(recipe(**sections)), fit(recipe(**sections))
     assert one.finished and one.steps == 20 and one.metrics == other.metrics
     assert same(one.model, other.model), "the same recipe trains the same network"
     assert not one.model.training
     assert 0 < one.metrics["test_error"] < 3
     assert ("train_error" in one.metrics) == (not sections.get("data", {}).get("fresh", False))
-    after = torch.get_float32_matmul_precision(), compilation()["mode"], torch.get_rng_state()
-    assert before[:2] == after[:2] and torch.equal(before[2], after[2]), "nothing global is left changed"
+    after = *settings(), torch.get_rng_state()
+    assert before[:3] == after[:3] and torch.equal(before[3], after[3]), "nothing global is left changed"
+    assert one.record["threads"] == sections.get("training", {}).get("threads", before[2])
 
 
 def test_storage_does_not_change_the_network() -> None:

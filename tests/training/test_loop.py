@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -154,11 +155,22 @@ def test_seconds_are_training_seconds_only() -> None:
     assert 0.5 < result.history[-1]["progress"] <= 1
 
 
-def test_the_clock_books_on_one_account_at_a_time(monkeypatch) -> None:
+def test_seconds_of_the_processor_do_not_count_waiting() -> None:
+    class Slow(Callback):
+        def on_step(self, trainer: Trainer) -> None:
+            time.sleep(0.01)
+
+    changes = {"steps": None, "seconds": 0.1, "clock": "cpu", "threads": 1}
+    began = time.perf_counter()
+    result = fit(recipe(training=changes), callbacks=[Slow()])
+    assert result.steps > 10, "10 ms of waiting in each step would have left time for ten"
+    assert 0.1 <= result.seconds["training"] < time.perf_counter() - began - 0.01 * (result.steps - 1)
+
+
+def test_the_clock_books_on_one_account_at_a_time() -> None:
     now = [0.0]
-    monkeypatch.setattr("time.perf_counter", lambda: now[0])
     waits = []
-    clock = Clock(lambda: waits.append(now[0]))
+    clock = Clock(lambda: waits.append(now[0]), lambda: now[0])
     now[0] = 2.0
     clock.switch("training")
     now[0] = 5.0

@@ -27,6 +27,7 @@ class Context:
         say: told what happens, a line at a time.
         seconds: wall-clock limit; training stops at a checkpoint when it is reached and goes on at the next call.
         show: whether progress bars may be drawn.
+        jobs: how many networks may be trained side by side, where an experiment allows it.
     """
 
     scale: Scale
@@ -35,6 +36,7 @@ class Context:
     say: Callable[[str], None] = lambda _: None
     seconds: float | None = None
     show: bool = False
+    jobs: int = 1
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 from jetprop.experiments.records import Figure, Record
 from jetprop.experiments.registry import Context
+from jetprop.jets import keep_freed_memory
 from jetprop.training import Recipe, Result, fit
 from jetprop.training.progress import Callback
 
-__all__ = ["COSINE", "MUON", "Cell", "TimeLimit", "second_order_phases", "train", "train_cells"]
+__all__ = ["COSINE", "MUON", "Cell", "TimeLimit", "second_order_phases", "train", "train_ahead", "train_cells"]
 
 MUON: dict[str, Any] = {"name": "muon", "rate": 0.01, "options": {"weight_decay": 0.0}, "rest": {"rate": 1e-3}}
 """The optimizer of every experiment that does not follow a paper's: Muon for the hidden matrices, Adam for the rest."""
@@ -57,12 +61,40 @@ class TimeLimit(Callback):
             trainer.stop("the time limit of this call is reached; call it again to go on")
 
 
+def train_ahead(context: Context, recipes: Mapping[str, Mapping[str, Any]], until: float | None = None) -> None:
+    """Train several networks side by side, each in a process of its own; `train` then reads them back.
+
+    Does nothing if `context.jobs` is 1. The recipes should count the processor's time and name their threads.
+    """
+    if context.jobs == 1:
+        return
+    with ProcessPoolExecutor(context.jobs, get_context("spawn")) as processes:
+        waiting = {
+            processes.submit(_train_apart, _folder(context, name), recipe, until): name
+            for name, recipe in recipes.items()
+        }
+        for done in as_completed(waiting):
+            context.say(f"{waiting[done]}: {done.result()}")
+
+
+def _train_apart(folder: Path, recipe: Mapping[str, Any], until: float | None) -> str:
+    if until is not None and time.monotonic() > until:
+        return "no time left"
+    keep_freed_memory()
+    result = fit(Recipe.build(recipe), out=folder, callbacks=[TimeLimit(until)], progress=False)
+    return f"{result.status} after {result.steps} steps"
+
+
+def _folder(context: Context, name: str) -> Path:
+    return context.runs / name.replace(" ", "-")
+
+
 def train(context: Context, name: str, recipe: Mapping[str, Any], until: float | None = None) -> Result:
     """Train one network in the experiment's folder, or read it back if that was done before."""
     context.say(f"{name}: {_brief(recipe)}")
     result = fit(
         Recipe.build(recipe),
-        out=context.runs / name.replace(" ", "-"),
+        out=_folder(context, name),
         callbacks=[TimeLimit(until)],
         progress=context.show,
     )

@@ -1,22 +1,122 @@
-"""When do derivatives pay? Error against the number of images, against time, and against the optimizer."""
+"""When do derivatives pay? Error against the number of images, against time, and against the optimizer.
+
+Two experiments. `when-it-pays recipes` looks for the recipe that is best at equal time, for each method alike, judged
+by poses that nothing else uses. `when-it-pays` takes the winners and measures them on the test set.
+
+Time is the processor's, on one thread (`[training] clock = "cpu"`): so two networks can be trained side by side, and
+other programs on the machine change no result.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from jetprop.experiments.records import Figure, Record
 from jetprop.experiments.registry import Context, experiment
-from jetprop.experiments.training_table import COSINE, MUON, second_order_phases, train
+from jetprop.experiments.training_table import COSINE, MUON, train, train_ahead
+from jetprop.training import Recipe
 
-__all__ = ["METHODS", "Case", "recipe"]
+__all__ = ["CANDIDATES", "METHODS", "RECIPES", "Case", "recipe"]
 
-Method = Literal["values only", "first", "second", "one random direction"]
+Method = Literal["values only", "one random direction", "first", "second"]
 METHODS: tuple[Method, ...] = ("values only", "one random direction", "first", "second")
 WIDTHS = [1681, 256, 256, 256, 128, 9]
-TEST_IMAGES, TEST_START = 4096, 97020
+TEST = {"data.test_images": 4096, "data.test_start": 97020}
+VALIDATION = {"data.test_images": 2048, "data.test_start": 200_000}
+"""Poses by which recipes are chosen; neither trained on nor tested on."""
+
+ORDERS = {"values only": 0, "one random direction": 1, "first": 1, "second": 2}
+
+Changes = Mapping[str, Any]
+
+
+def _weights(*weights: float) -> Changes:
+    return {"objective.weights": list(weights)}
+
+
+def _dropped(at: float, *weights: float) -> Changes:
+    """Other weights from some part of the training on."""
+    return {"objective.phases": [{"from": at, "weights": list(weights)}]}
+
+
+def _batch(batch: int) -> Changes:
+    return {"training.batch": batch}
+
+
+def _rate(rate: float) -> Changes:
+    return {"optimizer.rate": rate}
+
+
+def _decay(decay: float) -> Changes:
+    """Weight decay of the matrices, decoupled: a factor 1 - rate · decay a step."""
+    return {"optimizer.options": {"weight_decay": decay}}
+
+
+ADAM: Changes = {"optimizer": {"name": "adam", "rate": 1e-3}}
+
+RECIPES: dict[Method, Changes] = {
+    "values only": {},
+    "one random direction": {**_weights(1.0, 0.01)},
+    "first": {**_weights(1.0, 1.0)},
+    "second": {**_weights(1.0, 1.0, 0.1), **_dropped(0.8, 1.0, 1.0, 0.0)},
+}
+"""What each method changes in the common recipe."""
+
+MANY: dict[Method, tuple[Changes, ...]] = {
+    "values only": (
+        *(_batch(n) for n in (64, 256, 1024)),
+        *(_batch(256) | _rate(rate) for rate in (0.005, 0.02, 0.04)),
+        _batch(256) | _decay(1.0),
+        _batch(256) | {"optimizer.matrices": ["layers.[123].weight"]},
+        *(_batch(256) | ADAM | {"optimizer.rate": rate} for rate in (1e-3, 3e-3)),
+    ),
+    "one random direction": (
+        *(_batch(n) | _weights(1.0, w) for n in (64, 256) for w in (0.1, 0.01, 0.001)),
+        _batch(256) | _rate(0.02) | _weights(1.0, 0.01),
+        _batch(256) | _weights(1.0, 0.1) | _dropped(0.8, 1.0, 0.0),
+        _batch(128) | {"data.order": 2, **_weights(1.0, 0.1, 0.01)},
+        _batch(128) | {"data.order": 2, **_weights(1.0, 1.0, 0.1)},
+    ),
+    "first": (
+        *(_batch(64) | _weights(1.0, w) for w in (1.0, 0.1, 0.01)),
+        *(_batch(n) | _weights(1.0, 0.1) for n in (32, 128)),
+        _batch(64) | _weights(1.0, 0.1) | _rate(0.02),
+        _batch(64) | _weights(1.0, 0.1) | _dropped(0.8, 1.0, 0.01),
+    ),
+    "second": (
+        *(
+            _batch(64) | _weights(1.0, a, b) | _dropped(0.8, 1.0, a, 0.0)
+            for a, b in ((1.0, 0.1), (0.1, 0.01), (0.3, 0.1))
+        ),
+        _batch(32) | _weights(1.0, 1.0, 0.1) | _dropped(0.8, 1.0, 1.0, 0.0),
+        _batch(128) | _weights(1.0, 1.0, 0.1) | _dropped(0.8, 1.0, 1.0, 0.0),
+        _batch(64) | _weights(1.0, 1.0, 0.1) | _dropped(0.6, 1.0, 1.0, 0.0),
+        _batch(64) | _weights(1.0, 1.0, 0.1) | _rate(0.02) | _dropped(0.8, 1.0, 1.0, 0.0),
+    ),
+}
+"""What is tried on 16384 images."""
+
+FEW: dict[Method, tuple[Changes, ...]] = {
+    "values only": (_batch(64), *(_batch(64) | _decay(d) for d in (1.0, 10.0)), _batch(256) | _decay(3.0)),
+    "one random direction": (
+        *(_batch(64) | _weights(1.0, w) for w in (1.0, 0.1, 0.01)),
+        _batch(64) | _weights(1.0, 0.1) | _decay(1.0),
+    ),
+    "first": (*(_batch(64) | _weights(1.0, w) for w in (1.0, 0.1)), _batch(64) | _weights(1.0, 1.0) | _decay(1.0)),
+    "second": (
+        _batch(64) | _weights(1.0, 1.0, 0.1) | _dropped(0.8, 1.0, 1.0, 0.0),
+        _batch(64) | _weights(1.0, 1.0, 0.1),
+        _batch(64) | _weights(1.0, 1.0, 1.0),
+        _batch(64) | _weights(1.0, 1.0, 0.1) | _decay(1.0),
+    ),
+}
+"""What is tried on 1024 images."""
+
+CANDIDATES: dict[int, dict[Method, tuple[Changes, ...]]] = {16384: MANY, 1024: FEW}
+"""Recipes that were compared, by the number of images."""
 
 
 @dataclass(frozen=True)
@@ -24,114 +124,170 @@ class Case:
     """One training run.
 
     Args:
-        part: which question it answers: "images", "time" or "optimizer".
         method: what is trained.
         images: how many training images; 0 for fresh ones at every step, without end.
-        seconds: training time.
-        optimizer: "muon" or "adam".
+        seconds: training time, the processor's.
+        changes: to the recipe of the method.
+        part: which question it answers.
+        seed: of weights, order and directions.
     """
 
-    part: Literal["images", "time", "optimizer"]
     method: Method
     images: int
     seconds: float
-    optimizer: Literal["muon", "adam"] = "muon"
+    changes: Changes = field(default_factory=dict)
+    part: str = "images"
+    seed: int = 0
 
     @property
-    def label(self) -> str:
-        """How the case is called in tables and folders."""
-        where = f"{self.images} images" if self.images else "fresh images"
-        return f"{self.part}, {self.method}, {where}, {self.optimizer}, {self.seconds:g} s"
+    def where(self) -> str:
+        """What it was trained on, in words."""
+        return f"{self.images} images" if self.images else "fresh images"
 
 
-def recipe(case: Case, small: bool = False, seed: int = 0) -> dict[str, Any]:
-    """The recipe that is best at equal time for a method (see the page on when it pays).
+def recipe(case: Case, judged_by: Changes = TEST, small: bool = False) -> dict[str, Any]:
+    """A method's recipe for a case.
 
     Args:
-        case: what to train on, and how long.
+        case: what to train, on what, and how long.
+        judged_by: the poses that are tested on, `TEST` or `VALIDATION`.
         small: a tiny network for a few steps.
-        seed: of weights, order and directions.
     """
-    order = {"values only": 0, "one random direction": 1, "first": 1, "second": 2}[case.method]
-    weights = {0: [1.0], 1: [1.0, 1.0], 2: [1.0, 1.0, 0.1]}[order]
-    data: dict[str, Any] = {"order": order, "test_images": TEST_IMAGES, "test_start": TEST_START}
-    if case.images:
-        data["images"] = case.images
-    else:
-        data["fresh"] = True
+    order = case.changes.get("data.order", ORDERS[case.method])
+    changes = {"objective.weights": [1.0] * (order + 1), **RECIPES[case.method], **case.changes, **judged_by}
+    changes["data.images"] = case.images or 4096
+    if not case.images:
+        changes["data.fresh"] = True
     if case.method == "one random direction":
-        data["directions"] = {"random": 1}
-        weights = [1.0, 0.01]
+        changes["data.directions"] = {"random": 1}
     if small:
-        data |= {"images": 64, "test_images": 32}
-    return {
+        changes |= {"data.images": 64, "data.test_images": 32, "training.batch": 16}
+    common = {
         "model": {"widths": [1681, 16, 16, 8, 9] if small else WIDTHS, "activation": "silu", "init": "torch"},
-        "data": data,
-        "objective": {
-            "weights": weights,
-            "phases": second_order_phases(order),
-        },
-        "optimizer": MUON if case.optimizer == "muon" else {"name": "adam", "rate": 1e-3},
+        "data": {"order": order},
+        "optimizer": dict(MUON),
         "schedule": COSINE,
         "training": {
-            "batch": 16 if small else 64,
+            "batch": 64,
             **({"steps": 6} if small else {"seconds": case.seconds}),
-            "seed": seed,
+            "clock": "cpu",
+            "threads": 1,
+            "seed": case.seed,
             "precision": "32-medium",
             "log_every": 6 if small else 200,
             "evaluate_every": 0 if small else 2000,
         },
     }
+    return Recipe.build(common).replace(changes).values(full=False)
 
 
-def _cases(scale: str) -> Iterator[Case]:
+def described(changes: Changes) -> str:
+    """Changes in a few words, as tables and folders name them."""
+    words = []
+    for key, value in changes.items():
+        name = key.split(".")[-1]
+        if key == "objective.phases":
+            words.append("; ".join(f"from {p['from']:g} {p['weights']}" for p in value))
+        elif key == "optimizer":
+            words.append(value["name"])
+        elif isinstance(value, dict):
+            words.append(" ".join(f"{k} {v:g}" for k, v in value.items()))
+        else:
+            words.append(f"{name} {value:g}" if isinstance(value, int | float) else f"{name} {value}")
+    return ", ".join(words).replace("'", "") or "as it stands"
+
+
+def _grid(scale: str, seed: int) -> Iterator[Case]:
     if scale == "smoke":
-        yield Case("images", "values only", 64, 1.0)
-        yield Case("optimizer", "one random direction", 64, 1.0, "adam")
+        yield Case("values only", 64, 1.0)
+        yield Case("one random direction", 64, 1.0, ADAM, "optimizer")
         return
-    seconds, long = (150.0, 600.0) if scale == "cpu" else (600.0, 3600.0)
+    seconds, long = (120.0, 600.0) if scale == "cpu" else (600.0, 3600.0)
     for images in (256, 1024, 4096, 16384, 65536):
         for method in METHODS:
-            yield Case("images", method, images, seconds)
+            yield Case(method, images, seconds, seed=seed)
     for method in METHODS:
-        yield Case("optimizer", method, 16384, seconds, "adam")
+        yield Case(method, 16384, seconds, ADAM, "optimizer", seed)
     for method in METHODS:
-        yield Case("time", method, 32768, long)
-    yield Case("time", "values only", 0, long)
-    yield Case("time", "one random direction", 0, long)
+        yield Case(method, 32768, long, part="time", seed=seed)
+    for method in METHODS[:3]:
+        yield Case(method, 0, long, part="time", seed=seed)
+
+
+def _candidates(scale: str, seed: int) -> Iterator[Case]:
+    if scale == "smoke":
+        yield Case("values only", 64, 1.0, _batch(16))
+        yield Case("first", 64, 1.0, _weights(1.0, 0.1))
+        return
+    for images, methods in CANDIDATES.items():
+        for method, tried in methods.items():
+            for changes in tried:
+                yield Case(method, images, 60.0 if scale == "cpu" else 600.0, changes, "recipes", seed)
+
+
+def _run(
+    context: Context, record: Record, cases: list[Case], judged_by: Changes
+) -> Iterator[tuple[Case, float | None]]:
+    """Train the cases that are not trained yet; yields the error of each, None where there was no time for it."""
+    until = None if context.seconds is None else time.monotonic() + context.seconds
+    runs = {}
+    for case in cases:
+        name = f"{case.part} {case.method} {case.where} {case.seconds:g} s {described(case.changes)} seed {case.seed}"
+        runs[f"when-it-pays {context.scale} {''.join(c for c in name if c not in ',;:[]*')}"] = case
+    recipes = {name: recipe(case, judged_by, context.scale == "smoke") for name, case in runs.items()}
+    train_ahead(context, recipes, until)
+    curves = record.data.setdefault("curves", {})
+    for name, case in runs.items():
+        if until is not None and time.monotonic() > until:
+            record.notes.append(f"{name}: not run, the time limit of the call was reached")
+            yield case, None
+            continue
+        result = train(context, name, recipes[name], until)
+        record.settings[name] = recipes[name]
+        record.seconds[name] = result.seconds["total"]
+        curves[name] = [[e["seconds"], 100 * e["test_error"]] for e in result.history if "test_error" in e]
+        if not result.finished:
+            record.notes.append(f"{name}: {result.status} after {result.steps} steps. {result.message}")
+        yield case, 100 * result.metrics["test_error"] if result.finished else None
+
+
+@experiment(
+    "when-it-pays recipes",
+    "Which recipe is best at equal time? Judged by poses of its own",
+    smoke="about a second",
+    cpu="50 minutes of one core; resumable, and --jobs 2 halves it",
+    paper="8 hours of one core; resumable",
+)
+def recipes_compared(context: Context) -> Record:
+    """Every candidate of `CANDIDATES` for the same time."""
+    record = Record(
+        experiment="when-it-pays recipes",
+        scale=context.scale,
+        command=f"jetprop reproduce when-it-pays recipes --scale {context.scale} --seed {context.seed}",
+        settings={},
+        notes=["errors are on 2048 validation poses, used for nothing else"],
+    )
+    for case, error in _run(context, record, list(_candidates(context.scale, context.seed)), VALIDATION):
+        record.figures.append(Figure(f"{case.method}: {described(case.changes)}", case.where, error))
+    return record
 
 
 @experiment(
     "when-it-pays",
     "When derivatives pay: images, time, optimizer",
     smoke="about a second",
-    cpu="two and a half hours on 2 cores; resumable",
-    paper="a day on 2 cores, minutes on a GPU; resumable",
+    cpu="two hours of one core; resumable, and --jobs 2 halves it",
+    paper="a day of one core; resumable",
 )
 def when_it_pays(context: Context) -> Record:
-    """Every case one after the other; those that an earlier call finished are read back."""
-    until = None if context.seconds is None else time.monotonic() + context.seconds
+    """Every case of the grid with the chosen recipes, on the test set."""
     record = Record(
         experiment="when-it-pays",
         scale=context.scale,
         command=f"jetprop reproduce when-it-pays --scale {context.scale} --seed {context.seed}",
         settings={},
     )
-    curves = {}
-    for case in _cases(context.scale):
-        if until is not None and time.monotonic() > until:
-            record.notes.append(f"{case.label}: not run, the time limit of the call was reached")
-            continue
-        chosen = recipe(case, context.scale == "smoke", context.seed)
-        result = train(context, f"when-it-pays {context.scale} {case.label.replace(',', '')}", chosen, until)
-        record.settings[case.label] = chosen
-        error = 100 * result.metrics["test_error"] if result.finished else None
-        where = f"{case.images} images" if case.images else "fresh images"
-        column = f"{case.part}: {where}, {case.optimizer}, {case.seconds:g} s"
-        record.figures.append(Figure(case.method, column, error))
-        record.seconds[case.label] = result.seconds["total"]
-        curves[case.label] = [[e["seconds"], 100 * e["test_error"]] for e in result.history if "test_error" in e]
-        if not result.finished:
-            record.notes.append(f"{case.label}: {result.status} after {result.steps} steps. {result.message}")
-    record.data["curves"] = curves
+    for case, error in _run(context, record, list(_grid(context.scale, context.seed)), TEST):
+        optimizer = case.changes.get("optimizer", MUON)["name"]
+        record.figures.append(Figure(case.method, f"{case.where}, {optimizer}, {case.seconds:g} s", error))
     return record

@@ -24,20 +24,22 @@ class Clock:
 
     Args:
         wait: waits until the device has done what it was given; called whenever the account changes.
+        now: what the watch shows, in seconds; by default wall-clock time. `time.process_time` counts the processor's
+            time instead, that of all threads together, which others on the machine do not stretch.
     """
 
-    def __init__(self, wait: Callable[[], None] = lambda: None) -> None:
-        self._wait = wait
+    def __init__(self, wait: Callable[[], None] = lambda: None, now: Callable[[], float] = time.perf_counter) -> None:
+        self._wait, self.now = wait, now
         self._booked: dict[str, float] = dict.fromkeys(ACCOUNTS, 0.0)
         self._account: Account = "preparation"
-        self._since = time.perf_counter()
+        self._since = now()
 
     def switch(self, account: Account) -> Account:
         """Book what has passed since the last switch, and go on with another account; returns the one before."""
         before = self._account
         if account != before:
             self._wait()
-            now = time.perf_counter()
+            now = self.now()
             self._booked[before] += now - self._since
             self._account, self._since = account, now
         return before
@@ -58,7 +60,7 @@ class Clock:
 
     def seconds(self, account: Account) -> float:
         """What an account holds, the running one up to now."""
-        running = time.perf_counter() - self._since if account == self._account else 0.0
+        running = self.now() - self._since if account == self._account else 0.0
         return self._booked[account] + running
 
     def all(self) -> dict[str, float]:

@@ -253,12 +253,15 @@ class TrainingConfig(_Section):
         steps: budget, optimizer steps.
         seconds: budget, training time: without preparation, warm-up (compilation and the first step of each phase),
             evaluation and checkpoints. Exactly one of the three budgets.
+        clock: what seconds are: "wall", or "cpu", the processor's time of all threads together, so that runs on a busy
+            machine can be compared (with `threads = 1` the two agree on a quiet one).
         seed: of weights, order of batches, and random directions.
         precision: "32-true"; "32-medium" and "tf32" (float32 with matrix products at torch's precision "medium" and
             "high": on a GPU TF32 or faster; "medium" sends a CPU's products to oneDNN, on some CPUs twice as fast: see
             the page on performance); "bf16-mixed" (autocast in the model, cost and weights in float32); "64-true".
         devices: processes, one device each.
         accelerator: "auto", "cpu", "cuda", "mps".
+        threads: of each process on the CPU; None leaves PyTorch's choice.
         evaluate_every: steps between evaluations on the test set; 0 evaluates at the end only.
         checkpoint_every: steps between checkpoints; 0 for none by steps.
         checkpoint_seconds: seconds between checkpoints; 0 for none by time.
@@ -271,10 +274,12 @@ class TrainingConfig(_Section):
     epochs: int | None = Field(default=None, ge=1)
     steps: int | None = Field(default=None, ge=1)
     seconds: float | None = Field(default=None, gt=0)
+    clock: Literal["wall", "cpu"] = "wall"
     seed: int = Field(default=0, ge=0, lt=2**31)
     precision: Precision = "32-true"
     devices: int = Field(default=1, ge=1)
     accelerator: Literal["auto", "cpu", "cuda", "gpu", "mps"] = "auto"
+    threads: int | None = Field(default=None, ge=1)
     evaluate_every: int = Field(default=0, ge=0)
     checkpoint_every: int = Field(default=0, ge=0)
     checkpoint_seconds: float = Field(default=300.0, ge=0)

@@ -219,10 +219,10 @@ class Trainer:
 
     def _one_step(self) -> None:
         if self._warm:
-            kernels, began = len(compilation()["kernels"]), time.perf_counter()
+            kernels, began = len(compilation()["kernels"]), self.clock.now()
             self._optimize()
             if len(compilation()["kernels"]) != kernels:
-                self.clock.move(time.perf_counter() - began, "training", "warmup")
+                self.clock.move(self.clock.now() - began, "training", "warmup")
         else:
             with self.clock.on("warmup"):
                 self._optimize_carefully()

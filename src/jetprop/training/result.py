@@ -34,6 +34,7 @@ FREE_TO_CHANGE = {
     "training.checkpoint_seconds",
     "training.log_every",
     "training.compile",
+    "training.threads",
     "data.storage",
 }
 """Keys in which a resumed run may differ from its checkpoint: they do not change what is trained on."""

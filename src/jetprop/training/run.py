@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -153,7 +154,10 @@ def _train(fabric: Fabric, run: _Run, place: Path) -> nn.Module:
 
 def _train_inside(fabric: Fabric, run: _Run, place: Path) -> nn.Module:
     recipe, device = run.recipe, fabric.device
-    clock = Clock(lambda: torch.cuda.synchronize(device) if device.type == "cuda" else None)
+    clock = Clock(
+        lambda: torch.cuda.synchronize(device) if device.type == "cuda" else None,
+        {"wall": time.perf_counter, "cpu": time.process_time}[recipe.training.clock],
+    )
     checkpoints = None if run.out is None else Checkpoints(run.out / "checkpoints")
     found = _found(checkpoints, run) if checkpoints is not None else None
     fabric.barrier()
@@ -274,8 +278,10 @@ def _fabric(recipe: Recipe, strategy: str) -> Fabric:
 
 @contextmanager
 def _settings(recipe: Recipe) -> Iterator[None]:
-    """Matrix precision and compilation mode for a run; put back afterwards."""
-    matmul, mode = torch.get_float32_matmul_precision(), compilation()["mode"]
+    """Matrix precision, threads and compilation mode for a run; put back afterwards."""
+    matmul, mode, threads = torch.get_float32_matmul_precision(), compilation()["mode"], torch.get_num_threads()
+    if recipe.training.threads is not None:
+        torch.set_num_threads(recipe.training.threads)
     torch.set_float32_matmul_precision(
         {"tf32": "high", "32-medium": "medium"}.get(recipe.training.precision, "highest")
     )
@@ -285,6 +291,7 @@ def _settings(recipe: Recipe) -> Iterator[None]:
         yield
     finally:
         torch.set_float32_matmul_precision(matmul)
+        torch.set_num_threads(threads)
         compile_kernels(mode)
 
 
