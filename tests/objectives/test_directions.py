@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from jetprop import Basis, Jet
-from jetprop.manifolds import Cube
-from jetprop.objectives import RandomDirections, along, match
+from jetprop.jets import along
+from jetprop.objectives import RandomDirections, match
 
 
 def jets(directions: int, order: int = 1, batch: int = 3) -> tuple[Jet, Jet, torch.Tensor]:
@@ -54,36 +54,21 @@ def test_signs_vary_less_than_gaussians() -> None:
     assert spread["rademacher"] < spread["gaussian"]
 
 
-@pytest.mark.parametrize("order", [1, 2, 3])
-@pytest.mark.parametrize("per_sample", [False, True])
-def test_contraction_is_the_jet_along_the_line(order: int, per_sample: bool) -> None:
-    x = torch.randn(3, 4, dtype=torch.float64)
-    v = torch.randn(*((3,) if per_sample else ()), 2, 4, dtype=torch.float64)
-
-    def function(jet: Jet) -> Jet:
-        return (jet.sin() * jet[:, :1].exp()).cumsum(-1) ** 2
-
-    lines = Jet.seed(x, v.transpose(0, 1) if per_sample else v, basis=Basis.directional(2, order))
-    found = along(function(Jet.seed(x, order=order)), v)
-    expected = function(lines)
-    assert found.basis == expected.basis
-    assert torch.allclose(found.rows, expected.rows, rtol=1e-10)
-
-
-def test_contraction_agrees_with_the_cube_along_directions() -> None:
-    v = torch.randn(4, 2, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    asked = Cube().sample(4, order=2, dtype=torch.float64, directions=v)
-    stored = Cube().sample(4, order=2, dtype=torch.float64)
-    for direct, contracted in zip(asked, (along(jet, v) for jet in stored), strict=True):
-        scale = direct.rows.flatten(1).abs().amax(1).view(-1, *[1] * direct.dim())
-        assert float(((direct.rows - contracted.rows).abs() / scale).max()) < 1e-9
-
-
-def test_contraction_can_be_differentiated_in_the_rows() -> None:
-    basis = Basis.full(2, 2)
-    v = torch.randn(3, 2, dtype=torch.float64)
-    rows = torch.randn(6, 2, 2, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda r: along(Jet(r, basis), v).rows, rows)
+@pytest.mark.parametrize("law", ["gaussian", "rademacher"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_laplacian_is_estimated_without_bias_and_with_the_variance_that_is_told(law: str, count: int) -> None:
+    torch.manual_seed(0)
+    matrix = torch.randn(4, 4, dtype=torch.float64)
+    n = torch.tensor([1.0, 2.0, 0.5, 1.5], dtype=torch.float64)
+    scaled = (matrix + matrix.T) / (n[:, None] * n)
+    draw = RandomDirections(n, count, law)  # type: ignore[arg-type]
+    v = draw.sample(20000, torch.Generator().manual_seed(1), torch.float64)
+    x = Jet.seed(torch.randn(20000, 4, dtype=torch.float64), v.transpose(0, 1), basis=draw.basis(2))
+    found = draw.laplacian(((x @ matrix) * x).sum(-1))
+    squares = float((scaled**2).sum()) - (float((scaled.diagonal() ** 2).sum()) if law == "rademacher" else 0.0)
+    variance = 2 * squares / count
+    assert abs(float(found.mean() - scaled.trace())) < 4 * (variance / len(found)) ** 0.5
+    assert float(found.var()) == pytest.approx(variance, rel=0.1)
 
 
 def test_a_seed_makes_the_same_directions_again() -> None:
@@ -99,11 +84,8 @@ def test_a_seed_makes_the_same_directions_again() -> None:
         (lambda: RandomDirections(torch.ones(2), 0), "integer ≥ 1"),
         (lambda: RandomDirections(torch.ones(2), 1, "uniform"), '"gaussian" or "rademacher"'),  # type: ignore[arg-type]
         (lambda: RandomDirections.of(Basis.full(2, 0), torch.ones(1), 1), "carries none"),
+        (lambda: RandomDirections(torch.ones(2), 1).laplacian(Jet.seed(torch.ones(2, 2))), "along the 1 directions"),
         (lambda: RandomDirections.of(Basis.full(2, 1), torch.ones(4), 1), r"expected \(3,\)"),
-        (lambda: along(Jet.seed(torch.ones(2, 3)), torch.ones(1, 2)), r"expected \[K, 3\]"),
-        (lambda: along(Jet.seed(torch.ones(2, 3)), torch.ones(3, 1, 3)), r"\[2, K, 3\]"),
-        (lambda: along(Jet.constant(torch.ones(2, 3), Basis.directional(2, 2)), torch.ones(1, 2)), "a full basis"),
-        (lambda: along(Jet.constant(torch.ones(2, 3), Basis.laplacian(2)), torch.ones(1, 2)), "a full basis"),
     ],
 )
 def test_bad_arguments_are_named(call, said: str) -> None:

@@ -9,8 +9,9 @@ import torch
 
 import jetprop.training.data as data
 from jetprop import Basis, Jet
+from jetprop.jets import along
 from jetprop.manifolds import Cube
-from jetprop.objectives import RandomDirections, along
+from jetprop.objectives import RandomDirections
 from jetprop.training import Fresh, Rendered, Source, Stored
 from training.curve import Curve
 

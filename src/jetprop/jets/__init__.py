@@ -2,6 +2,7 @@
 
 from jetprop.jets import rules as _rules  # noqa: F401 - registers every rule
 from jetprop.jets.basis import Basis, Index, Label, Term, Trace
+from jetprop.jets.directions import along, partials, polarising
 from jetprop.jets.dispatch import RULES, MissingRuleError, Rule, attach_methods, rule
 from jetprop.jets.functional import functional_call
 from jetprop.jets.jet import Jet
@@ -24,12 +25,15 @@ __all__ = [
     "Rule",
     "Term",
     "Trace",
+    "along",
     "bilinear",
     "compilation",
     "compile_kernels",
     "elementwise",
     "functional_call",
     "keep_freed_memory",
+    "partials",
+    "polarising",
     "push",
     "rule",
 ]

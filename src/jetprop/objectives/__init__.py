@@ -7,7 +7,7 @@ rows commensurable; `RandomDirections` replaces all first derivatives by a few r
 
 from __future__ import annotations
 
-from jetprop.objectives.directions import RandomDirections, along
+from jetprop.objectives.directions import RandomDirections
 from jetprop.objectives.matching import Match, Terms, match
 from jetprop.objectives.metrics import ErrorMeter, relative_error
 from jetprop.objectives.normalization import Statistics, normalizers
@@ -18,7 +18,6 @@ __all__ = [
     "RandomDirections",
     "Statistics",
     "Terms",
-    "along",
     "match",
     "normalizers",
     "relative_error",

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
-from functools import lru_cache
-from math import factorial
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from jetprop.jets import Basis, Jet
-from jetprop.jets.basis import Trace
+from jetprop.jets.directions import lines
 
-__all__ = ["Law", "RandomDirections", "along"]
+__all__ = ["Law", "RandomDirections"]
 
 Law = Literal["gaussian", "rademacher"]
 """How the coordinates of random directions are distributed; both have mean 0 and variance 1."""
@@ -49,7 +46,8 @@ class RandomDirections:
     Example:
         >>> import torch
         >>> from jetprop import Jet
-        >>> from jetprop.objectives import RandomDirections, along
+        >>> from jetprop.jets import along
+        >>> from jetprop.objectives import RandomDirections
         >>> x = Jet.seed(torch.zeros(4, 3))
         >>> draw = RandomDirections(torch.tensor([1.0, 2.0, 4.0]), count=1, law="rademacher")
         >>> along(x, draw.sample(4, torch.Generator().manual_seed(0))).first.abs()[0, 0]
@@ -92,7 +90,7 @@ class RandomDirections:
 
     def basis(self, order: int) -> Basis:
         """The rows of jets along the K directions: no mixed terms."""
-        return _lines(self.count, order)
+        return lines(self.count, order)
 
     def normalizers(self, value: float, order: int) -> Tensor:
         """N for `match`: `value` for the value row, √K for all others, so that E1 is the mean over the directions."""
@@ -100,81 +98,33 @@ class RandomDirections:
         n[0] = value
         return n
 
+    def laplacian(self, jet: Jet) -> Tensor:
+        """An unbiased estimate of Σ_i ∂²/∂ν_i² / n_i² from a jet along the directions: the mean of its last rows.
 
-def along(jet: Jet, directions: Tensor) -> Jet:
-    """The jet along straight lines ν = t v through its point, contracted from the rows that it holds.
+        With S the matrix of second derivatives of one output, each entry divided by n_i n_j, and K directions, the
+        variance is 2/K · (‖S‖² − Σ_i S_ii²) for signs and 2/K · ‖S‖² for Gaussians (Frobenius norms). A cost quadratic
+        in this estimate is biased by its variance; the product of the estimates of two draws is not.
 
-        ∂ᵏ/∂tᵏ = Σ_(i1 … ik) v_i1 … v_ik ∂ᵏ/∂ν_i1 … ∂ν_ik
+        Args:
+            jet: over `basis(2)`, seeded along `sample`.
 
-    Differentiable in the rows; directions are constants.
+        Returns:
+            The shape of the jet's value.
 
-    Args:
-        jet: over a full basis of D directions, any order.
-        directions: `[K, D]`, the same for all samples, or `[batch, K, D]`.
+        Source:
+            Hutchinson, A stochastic estimator of the trace of the influence matrix, 1989.
 
-    Returns:
-        Rows for `Basis.directional(K, order)`, the order that of the jet.
-
-    Raises:
-        ValueError: the basis is not full, or the directions do not fit it.
-
-    Example:
-        >>> import torch
-        >>> from jetprop import Jet
-        >>> from jetprop.objectives import along
-        >>> x = Jet.seed(torch.tensor([[3.0, 5.0]]), order=2)
-        >>> along(x.prod(-1), torch.tensor([[1.0, 1.0]])).rows[:, 0]        # (3 + t)(5 + t)
-        tensor([15., 8., 2.])
-    """
-    basis, rows = jet.basis, jet.rows
-    size = len(basis.directions)
-    if not _is_full(basis):
-        raise ValueError(f"contraction needs all derivatives up to the order, a full basis; got {basis!r}")
-    per_sample = directions.dim() == 3
-    if (
-        directions.dim() not in (2, 3)
-        or directions.shape[-1] != size
-        or (per_sample and len(directions) != rows.shape[1])
-    ):
-        raise ValueError(
-            f"directions of shape {tuple(directions.shape)} do not fit a jet of {size} directions and batch "
-            f"{rows.shape[1]}: expected [K, {size}] or [{rows.shape[1]}, K, {size}]"
-        )
-    v = directions.to(rows).movedim(-2, 0)  # [K, D] or [K, batch, D]
-    out = [rows[:1]]
-    for order in range(1, basis.order + 1):
-        found = basis.rows_of_order(order)
-        powers, counts = _monomials(basis, order)
-        weight = v.new_tensor(counts) * torch.stack([v[..., list(p)].prod(-1) for p in powers], -1)
-        part = rows[found[0] : found[-1] + 1]
-        shaped = part.reshape(*part.shape[:2], -1)
-        contracted = torch.einsum("kbr,rbp->kbp" if per_sample else "kr,rbp->kbp", weight, shaped)
-        out.append(contracted.reshape(len(v), *part.shape[1:]))
-    return Jet._of(torch.cat(out), _lines(len(v), basis.order))
-
-
-@lru_cache(maxsize=64)
-def _is_full(basis: Basis) -> bool:
-    return not any(isinstance(label, Trace) for label in basis) and basis == Basis.full(basis.directions, basis.order)
-
-
-@lru_cache(maxsize=64)
-def _lines(count: int, order: int) -> Basis:
-    return Basis.directional(count, order)
-
-
-@lru_cache(maxsize=64)
-def _monomials(basis: Basis, order: int) -> tuple[list[tuple[int, ...]], list[float]]:
-    """For each row of this order, which coordinates of v it is multiplied by, and how often it occurs in the sum."""
-    place = {direction: i for i, direction in enumerate(basis.directions)}
-    powers: list[tuple[int, ...]] = []
-    counts: list[float] = []
-    for row in basis.rows_of_order(order):
-        label = basis[row]
-        assert not isinstance(label, Trace)
-        powers.append(tuple(place[d] for d in label))
-        repeats = 1
-        for times in Counter(label).values():
-            repeats *= factorial(times)
-        counts.append(factorial(order) / repeats)
-    return powers, counts
+        Example:
+            >>> import torch
+            >>> from jetprop import Jet
+            >>> from jetprop.objectives import RandomDirections
+            >>> draw = RandomDirections(torch.ones(3), count=2, law="rademacher")
+            >>> x = Jet.seed(torch.zeros(1, 3), draw.sample(1)[0].unsqueeze(1), basis=draw.basis(2))
+            >>> draw.laplacian((x**2).sum(-1))
+            tensor([6.])
+        """
+        if jet.basis != self.basis(2):
+            raise ValueError(
+                f"expected a jet over {self.basis(2)!r}, along the {self.count} directions; got {jet.basis!r}"
+            )
+        return jet.rows[[jet.basis.row(k, k) for k in range(self.count)]].mean(0)

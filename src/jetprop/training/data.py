@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from jetprop.jets import Basis, Jet
+from jetprop.jets import Basis, Jet, along
 from jetprop.manifolds import Manifold
-from jetprop.objectives import RandomDirections, along
+from jetprop.objectives import RandomDirections
 
 __all__ = ["Batch", "Fresh", "Rendered", "Source", "Stored"]
 
