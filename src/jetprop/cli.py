@@ -158,14 +158,12 @@ def reproduce(
         float | None, typer.Option(help="Stop at a checkpoint after so long; the next call goes on.")
     ] = None,
     seed: Seed = 0,
-    jobs: Annotated[
-        int, typer.Option(min=1, help="Networks trained side by side, where an experiment allows it.")
-    ] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Networks trained side by side, where an experiment allows it.")] = 1,
 ) -> None:
     """Reproduce a table or figure of a paper, ours beside the published figures."""
     _prepare()
     from jetprop import experiments
-    from jetprop.report import table, write_experiment
+    from jetprop.report import table, write_experiment, write_gallery
 
     try:
         if len(name) == 1 and name[0] not in experiments.EXPERIMENTS:
@@ -179,11 +177,14 @@ def reproduce(
             context = experiments.Context(scale.value, runs, seed, console.print, seconds, show, jobs)
             record = one.run(context)
             path = record.save(results)
-            page = write_experiment(record, path.with_suffix(".html")) if scale is not ScaleName.smoke else None
+            pages = [path]
+            if scale is not ScaleName.smoke:
+                pages += [write_experiment(record, path.with_suffix(".html"))]
+                pages += filter(None, [write_gallery(record, path.with_suffix(".png"))])
             console.print(table(record))
             for note in record.notes:
                 console.print(f"- {note}")
-            console.print(f"{path}" + (f", {page}" if page else ""))
+            console.print(", ".join(map(str, pages)))
     except (ValueError, OSError) as error:
         _fail(error)
 

@@ -4,10 +4,12 @@ import re
 from html.parser import HTMLParser
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from jetprop.experiments import Context
 from jetprop.experiments.records import Figure, Record
 from jetprop.manifolds import Cube
 from jetprop.report import write_demo, write_experiment
@@ -346,23 +348,27 @@ def test_a_page_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_when_it_pays_is_drawn_over_images_and_over_time():
-    """Names are those that the experiment gives, so that a change there is seen here."""
+def test_when_it_pays_is_drawn_over_images_and_over_time(tmp_path, monkeypatch):
+    """Names are those that the experiment gives, so that a change there is seen here; only training is left out."""
     experiment = import_module("jetprop.experiments.when_it_pays")
-    record = Record("when-it-pays", "cpu", "", {}, environment={}, data={"curves": {}})
-    for case in experiment._cases("cpu"):
-        where = f"{case.images} images" if case.images else "fresh images"
-        column = f"{case.part}: {where}, {case.optimizer}, {case.seconds:g} s"
-        record.figures.append(Figure(case.method, column, 1e3 / (1 + case.images)))
-        record.data["curves"][case.label] = [[1.0, 2.0], [2.0, 1.0]]
-    images, time = plots_of(record)
-    assert {one.name for one in images.series} == {one.name for one in time.series if " " not in one.name} | set(
-        experiment.METHODS
-    )
+    history = [{"seconds": 1.0, "test_error": 0.02}, {"seconds": 2.0, "test_error": 0.01}]
+
+    def trained(context, name, recipe, until=None):
+        error = 10 / (1 + recipe["data"]["images"])
+        return SimpleNamespace(
+            seconds={"total": 1.0}, history=history, metrics={"test_error": error}, finished=True, status="", message=""
+        )
+
+    monkeypatch.setattr(experiment, "train_ahead", lambda *_: None)
+    monkeypatch.setattr(experiment, "train", trained)
+    images, time = plots_of(experiment.when_it_pays(Context("cpu", tmp_path)))
+    assert [one.name for one in images.series] == list(experiment.METHODS)
     assert all(list(one.x) == [256, 1024, 4096, 16384, 65536] for one in images.series)
     assert all(one.y[0] == pytest.approx(1e3 / 257) for one in images.series)
+    assert "muon, 120 s" in images.caption
     assert [one.name for one in time.series][:2] == ["values only, 32768 images", "one random direction, 32768 images"]
-    assert len({one.name for one in time.series}) == len(time.series) == 6
+    assert len({one.name for one in time.series}) == len(time.series) == 7
+    assert all(list(one.y) == pytest.approx([2.0, 1.0]) for one in time.series)
 
 
 def test_the_error_at_the_end_belongs_to_the_curve():

@@ -92,13 +92,29 @@ def result(width, order):
         "device": "cpu",
         "timings": {"floor": {**timing, "ratio": 1.0}, "kernels": timing},
         "saved_megabytes": {"kernels": 40.1},
+        "peak_megabytes": {"kernels": 57.3},
     }
 
 
 def test_benchmarks_show_ratio_spread_milliseconds_and_memory():
     text = rendered(bench_table([result(256, 1), result(1024, 2)]))
-    for expected in ("256", "1024", "28", "kernels", "1.10 ± 0.01", "23.5", "40.1", "–", "batch 64", "2 threads"):
+    for expected in ("256", "1024", "28", "kernels", "1.10 ± 0.01", "23.5", "40.1", "57.3", "–", "batch 64"):
         assert expected in text
+    assert "2 threads" in text
+
+
+def test_benchmarks_fit_into_eighty_columns():
+    wide = result(1024, 2)
+    wide["timings"] |= {"double backward": {**wide["timings"]["kernels"], "ratio": 20.31, "seconds": 2.017}}
+    wide["saved_megabytes"]["double backward"] = 180.31
+    lines = rendered(bench_table([wide])).splitlines()
+    assert any("double backward" in line and "20.31 ± 0.01" in line and "180" in line for line in lines)
+
+
+def test_benchmarks_without_a_peak_are_shown_without_it():
+    old = result(256, 1)
+    del old["peak_megabytes"]
+    assert "| 23.5 | 40.1 | – |" in bench_markdown(old)
 
 
 def test_benchmarks_are_read_alone_in_a_list_and_from_a_file():

@@ -9,6 +9,10 @@ except for the first layer. Contestants:
 - `whole step`: jets under the caller's own `torch.compile(fullgraph=True)`;
 - `torch.func`: `jacfwd` nested to the order, with `vmap` inside, differentiated by autograd;
 - `double backward`: vector-Jacobian products differentiated in their vector, nested to the order.
+
+Memory is measured in steps of its own, apart from the timings: the bytes that autograd keeps for backward, the input
+among them, and the most that a step holds at a time on top of parameters and input, gradients included. The floor has
+neither: its operands lie there before it starts.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 
+from jetprop.benchmarks.memory import peak_bytes
 from jetprop.benchmarks.timing import take_turns
 from jetprop.jets import Basis, Jet, compilation, compile_kernels
 
@@ -59,8 +64,9 @@ def bench_engine(
         progress: told what happens, a line at a time.
 
     Returns:
-        The case, a `jetprop.benchmarks.timing.Timing` for each contestant, its saved bytes, and how far its parameter
-        gradients are from those of the eager jets (relative, by norm).
+        The case, a `jetprop.benchmarks.timing.Timing` for each contestant, its saved and its peak megabytes (10⁶ bytes;
+        see `jetprop.benchmarks.peak_bytes`), and how far its parameter gradients are from those of the eager jets
+        (relative, by norm).
     """
     torch.manual_seed(0)
     sizes = [PIXELS, case.width, case.width, case.width, 128, OUTPUTS]
@@ -73,10 +79,13 @@ def bench_engine(
     def loss() -> Tensor:
         return (model(x).rows * cotangent).sum()
 
+    def forget() -> None:
+        for parameter in model.parameters():
+            parameter.grad = None
+
     def step(objective: Callable[[], Tensor]) -> Callable[[], None]:
         def run() -> None:
-            for parameter in model.parameters():
-                parameter.grad = None
+            forget()
             objective().backward()
 
         return run
@@ -105,9 +114,9 @@ def bench_engine(
     for name, run in contestants.items():
         progress(f"L = {case.width}, {len(basis)} rows: first call of {name}")
         saved[name] = None if name == "torch.func" else _saved_bytes(run)  # its wrapped tensors have no storage
+        run()
         if name != "floor":
             deviation[name] = _distance([p.grad for p in model.parameters()], truth)  # type: ignore[misc]
-        run()
     quick = {name: run for name, run in contestants.items() if name not in ("torch.func", "double backward")}
     progress(f"L = {case.width}, {len(basis)} rows: taking turns for {seconds:g} s")
     timings = take_turns(quick, "floor", seconds)
@@ -116,13 +125,20 @@ def bench_engine(
             {name: contestants[name] for name in contestants if name == "floor" or name not in quick}, "floor", seconds
         )
         timings |= {name: t for name, t in slow.items() if name != "floor"}
+    progress(f"L = {case.width}, {len(basis)} rows: peak memory")
+    peak: dict[str, int] = {}
+    for name, run in contestants.items():
+        if name != "floor":
+            forget()  # gradients from before would be freed within the step
+            peak[name] = peak_bytes(run, device)
     return {
         "case": asdict(case),
         "rows": len(basis),
         "threads": torch.get_num_threads(),
         "device": device,
         "timings": {name: asdict(t) for name, t in timings.items()},
-        "saved_megabytes": {name: n and round(n / 1e6, 1) for name, n in saved.items() if name != "floor"},
+        "saved_megabytes": {name: n and round(n / 1e6, 2) for name, n in saved.items() if name != "floor"},
+        "peak_megabytes": {name: round(n / 1e6, 2) for name, n in peak.items()},
         "gradient_deviation": deviation,
         "compilation": compilation(),
     }

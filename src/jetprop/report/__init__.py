@@ -1,19 +1,22 @@
 """What a run leaves for people: tables against the published values, figures, one self-contained page.
 
 All of it draws from a `Record`. `table` and `markdown` set its figures beside the paper's, `write_demo` and
-`write_experiment` make a page of it; `lines`, `points`, `image_grid` and `predicted_cubes` draw for anything else.
+`write_experiment` make a page of it, `write_gallery` a sheet of its pictures; `lines`, `points`, `image_grid` and
+`predicted_cubes` draw for anything else.
 """
 
 from __future__ import annotations
 
 from jetprop.report.drawing import save
 from jetprop.report.figures import Plot, Series, comparison, lines, points
+from jetprop.report.gallery import Group, gallery_sheet, write_gallery
 from jetprop.report.page import write_demo, write_experiment
 from jetprop.report.pictures import Picture, image_grid, labelled_cube, picture, predicted_cubes
 from jetprop.report.tables import Grid, bench_markdown, bench_table, cell, grid, markdown, table
 
 __all__ = [
     "Grid",
+    "Group",
     "Picture",
     "Plot",
     "Series",
@@ -21,6 +24,7 @@ __all__ = [
     "bench_table",
     "cell",
     "comparison",
+    "gallery_sheet",
     "grid",
     "image_grid",
     "labelled_cube",
@@ -33,4 +37,5 @@ __all__ = [
     "table",
     "write_demo",
     "write_experiment",
+    "write_gallery",
 ]

@@ -13,9 +13,10 @@ from torch import Tensor
 from jetprop.experiments.records import Record
 from jetprop.jets import Basis
 from jetprop.manifolds import Cube
+from jetprop.report.derivatives import derivative_pictures
 from jetprop.report.drawing import number
 from jetprop.report.figures import Plot, Series
-from jetprop.report.pictures import Picture, picture
+from jetprop.report.pictures import Picture
 
 __all__ = ["EXAMPLE", "Case", "Network", "Story", "story"]
 
@@ -39,14 +40,14 @@ for step in range(1000):
 """
 """What a user writes; the tests run it."""
 
+FIRST = tuple((i,) for i in range(6))
+"""The first derivatives that are shown: all of them."""
+
 SECOND = ((0, 1), (2, 2), (0, 4), (1, 3), (3, 3), (3, 4), (5, 5))
 """The second derivatives that are shown, as pairs of degrees of freedom; most are among those of Fig. 8."""
 
 FIRST_TEST_POSE = 97020
 """Shown where a record holds no poses."""
-
-EMPTY = 1e-3
-"""Pixels darker than this are empty."""
 
 SAME = 1.05
 """Training times that differ by no more than this factor are called the same; likewise errors."""
@@ -188,14 +189,14 @@ def story(record: Record, cube: Cube) -> Story:
     networks = _with_ratios(networks)
     cases = _cases(data, networks, cube)
     poses = cube.nearest(cases[0].truth[None]) if cases else cube.poses(1, start=FIRST_TEST_POSE)
-    image, first, second = _derivatives(cube, poses)
+    image, pictures = derivative_pictures(cube, poses, FIRST + SECOND)
     return Story(
         networks=networks,
         headline=_headline(networks),
         training_time=_training_time(networks),
         image=image,
-        first=first,
-        second=second,
+        first=pictures[: len(FIRST)],
+        second=pictures[len(FIRST) :],
         pose=cases[0].pose if cases else FIRST_TEST_POSE,
         cases=cases,
         curves=_curves(networks),
@@ -317,29 +318,3 @@ def _nine(values: Any, what: str) -> Tensor:  # noqa: ANN401
     if found.shape != (9,):
         raise ValueError(f"the {what} must be nine numbers, got shape {list(found.shape)}")
     return found
-
-
-def _derivatives(cube: Cube, poses: Any) -> tuple[Picture, list[Picture], list[Picture]]:  # noqa: ANN401
-    jet, _ = cube.render(poses, 2)
-    part = _inside(jet.value[0])
-    names = cube.degrees_of_freedom
-    units = ["per radian" if name.startswith("rotation") else "per length" for name in names]
-    first = [picture(name, jet.d(i)[0][part], True, units[i]) for i, name in enumerate(names)]
-    second = []
-    for i, j in SECOND:
-        name = f"{names[i]}, twice" if i == j else f"{names[i]}, {names[j]}"
-        unit = f"{units[i]}²" if units[i] == units[j] else "per radian and length"
-        second.append(picture(name, jet.d(i, j)[0][part], True, unit))
-    return picture("the image", jet.value[0][part]), first, second
-
-
-def _inside(image: Tensor) -> tuple[slice, slice]:
-    """The square part of an image that is not empty, with a margin of two pixels."""
-    rows, columns = ((image.abs().amax(axis) > EMPTY).nonzero().flatten() for axis in (1, 0))
-    size = min(int(max(rows[-1] - rows[0], columns[-1] - columns[0])) + 5, *image.shape)
-    starts = (
-        min(max(int(found[0] + found[-1] + 1 - size) // 2, 0), n - size)
-        for found, n in zip((rows, columns), image.shape, strict=True)
-    )
-    first, second = starts
-    return slice(first, first + size), slice(second, second + size)

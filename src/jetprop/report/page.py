@@ -20,7 +20,8 @@ from jetprop.report.curves import plots_of
 from jetprop.report.demo import EXAMPLE, story
 from jetprop.report.drawing import COLOURS, markup, number, write_whole
 from jetprop.report.figures import comparison, lines, points
-from jetprop.report.pictures import Picture, labelled_cube, picture, predicted_cubes
+from jetprop.report.gallery import groups_of
+from jetprop.report.pictures import Picture, labelled_cube, predicted_cubes
 from jetprop.report.tables import grid
 
 __all__ = ["write_demo", "write_experiment"]
@@ -76,7 +77,8 @@ def write_experiment(record: Record, path: Path) -> Path:
     Args:
         record: `data["plots"]`, if there, is a list of dictionaries of the fields of `figures.Plot` and
             `figures.Series`; `data["images"]` a list of groups `{"title", "caption", "pictures": [{"name", "pixels",
-            "signed", "unit"}, …]}`, all but title, name and pixels optional.
+            "signed", "unit"}, …]}`, all but title, name and pixels optional. Pictures that can be rendered anew are not
+            kept in records, see `jetprop.report.gallery.GALLERIES`.
         path: of the HTML file; written whole or not at all.
 
     Returns:
@@ -94,7 +96,7 @@ def write_experiment(record: Record, path: Path) -> Path:
         "comparison": beside
         and _svg(beside, "The figures of the table as lines: this run solid and filled, the paper dashed and hollow."),
         "plots": [(plot, _svg(lines(plot), f"{plot.title}: {plot.y} against {plot.x}.")) for plot in plots_of(record)],
-        "groups": [_group(group) for group in record.data.get("images") or ()],
+        "groups": groups_of(record),
     }
     return _write("experiment.html.j2", record, path, context)
 
@@ -128,17 +130,6 @@ def _templates() -> Environment:
 
 def _svg(figure: Any, description: str) -> Markup:  # noqa: ANN401
     return Markup(markup(figure, description))
-
-
-def _group(values: Mapping[str, Any]) -> dict[str, Any]:
-    try:
-        pictures = [picture(**one) for one in values["pictures"]]
-        return {"title": values["title"], "caption": values.get("caption", ""), "pictures": pictures}
-    except (KeyError, TypeError) as error:
-        raise ValueError(
-            'images of a record are groups {"title", "caption", "pictures": [{"name", "pixels", "signed", "unit"}]}; '
-            f"this one does not fit: {error!r}"
-        ) from error
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ __all__ = ["Grid", "bench_markdown", "bench_table", "cell", "grid", "markdown", 
 MISSING = "–"
 """Where the table has no figure."""
 
-BENCHMARK_COLUMNS = ("L", "rows", "contestant", "time / floor", "ms a step", "saved MB")
+BENCHMARK_COLUMNS = ("L", "rows", "contestant", "time / floor", "ms a step", "saved MB", "peak MB")
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def bench_table(results: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> Tab
         ValueError: it is none of these.
     """
     cases = _cases(results)
-    result = Table(title="the engine", caption=Text(_conditions(cases)), box=box.SIMPLE_HEAD)
+    result = Table(title="the engine", caption=Text(_conditions(cases)), box=box.SIMPLE_HEAD, pad_edge=False)
     for column in BENCHMARK_COLUMNS:
         result.add_column(
             column, justify="left" if column == "contestant" else "right", no_wrap=column == "time / floor"
@@ -177,7 +177,7 @@ def _cases(results: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> list[Map
 
 
 def _contestants(case: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    saved = case.get("saved_megabytes") or {}
+    saved, peak = (case.get(key) or {} for key in ("saved_megabytes", "peak_megabytes"))
     lines = []
     for name, timing in case["timings"].items():
         ratio, spread, seconds = (timing.get(key) for key in ("ratio", "spread", "seconds"))
@@ -188,7 +188,7 @@ def _contestants(case: Mapping[str, Any]) -> list[tuple[str, ...]]:
                 str(name),
                 MISSING if ratio is None else f"{ratio:.2f}" + ("" if spread is None else f" ± {spread:.2f}"),
                 MISSING if seconds is None else number(1e3 * seconds),
-                MISSING if saved.get(name) is None else number(float(saved[name])),
+                *(MISSING if memory.get(name) is None else number(float(memory[name])) for memory in (saved, peak)),
             )
         )
     return lines
@@ -206,6 +206,7 @@ def _conditions(cases: Sequence[Mapping[str, Any]]) -> str:
         if found:
             parts.append(label.format(" or ".join(found)))
     parts.append("time / floor: median ± half the distance of the quartiles, turn by turn")
+    parts.append("saved: kept for backward, input included; peak: the most a step holds beside parameters and input")
     return "; ".join(parts)
 
 
