@@ -65,52 +65,64 @@ RECIPES: dict[Method, Changes] = {
 }
 """What each method changes in the common recipe."""
 
+INNER: Changes = {"optimizer.matrices": ["layers.[123].weight"]}
+"""Muon for the inner matrices only: the first one, much the largest, costs it more than the rest of a small step."""
+
+
+def _rest(rate: float) -> Changes:
+    """Adam's rate, for what Muon does not train."""
+    return {"optimizer.rest": {"rate": rate}}
+
+
+def _e2_dropped(e1: float, e2: float, at: float = 0.8) -> Changes:
+    return _weights(1.0, e1, e2) | _dropped(at, 1.0, e1, 0.0)
+
+
 MANY: dict[Method, tuple[Changes, ...]] = {
     "values only": (
         *(_batch(n) for n in (64, 256, 1024)),
         *(_batch(256) | _rate(rate) for rate in (0.005, 0.02, 0.04)),
         _batch(256) | _decay(1.0),
-        _batch(256) | {"optimizer.matrices": ["layers.[123].weight"]},
         *(_batch(256) | ADAM | {"optimizer.rate": rate} for rate in (1e-3, 3e-3)),
+        *(_batch(n) | INNER for n in (64, 256, 512)),
+        *(_batch(256) | INNER | _rest(rate) for rate in (3e-4, 3e-3)),
+        _batch(256) | INNER | _rate(0.02) | _rest(3e-3),
     ),
     "one random direction": (
-        *(_batch(n) | _weights(1.0, w) for n in (64, 256) for w in (0.1, 0.01, 0.001)),
-        _batch(256) | _rate(0.02) | _weights(1.0, 0.01),
-        _batch(256) | _weights(1.0, 0.1) | _dropped(0.8, 1.0, 0.0),
-        _batch(128) | {"data.order": 2, **_weights(1.0, 0.1, 0.01)},
-        _batch(128) | {"data.order": 2, **_weights(1.0, 1.0, 0.1)},
+        *(_batch(64) | _weights(1.0, w) for w in (0.1, 0.01)),
+        *(_batch(256) | INNER | _weights(1.0, w) for w in (0.1, 0.01, 0.001)),
+        *(_batch(64) | INNER | _weights(1.0, w) for w in (0.1, 0.01)),
+        _batch(256) | INNER | _rest(3e-3) | _weights(1.0, 0.01),
+        *(_batch(128) | INNER | {"data.order": 2, **_weights(1.0, *w)} for w in ((0.1, 0.01), (0.01, 0.001))),
     ),
     "first": (
-        *(_batch(64) | _weights(1.0, w) for w in (1.0, 0.1, 0.01)),
-        *(_batch(n) | _weights(1.0, 0.1) for n in (32, 128)),
-        _batch(64) | _weights(1.0, 0.1) | _rate(0.02),
-        _batch(64) | _weights(1.0, 0.1) | _dropped(0.8, 1.0, 0.01),
+        _batch(64) | _weights(1.0, 1.0),
+        *(_batch(64) | INNER | _weights(1.0, w) for w in (1.0, 0.1, 0.01)),
+        *(_batch(n) | INNER | _weights(1.0, 0.1) for n in (32, 128)),
+        _batch(64) | INNER | _rest(3e-3) | _weights(1.0, 0.1),
+        _batch(64) | INNER | _rate(0.02) | _weights(1.0, 0.1),
     ),
     "second": (
-        *(
-            _batch(64) | _weights(1.0, a, b) | _dropped(0.8, 1.0, a, 0.0)
-            for a, b in ((1.0, 0.1), (0.1, 0.01), (0.3, 0.1))
-        ),
-        _batch(32) | _weights(1.0, 1.0, 0.1) | _dropped(0.8, 1.0, 1.0, 0.0),
-        _batch(128) | _weights(1.0, 1.0, 0.1) | _dropped(0.8, 1.0, 1.0, 0.0),
-        _batch(64) | _weights(1.0, 1.0, 0.1) | _dropped(0.6, 1.0, 1.0, 0.0),
-        _batch(64) | _weights(1.0, 1.0, 0.1) | _rate(0.02) | _dropped(0.8, 1.0, 1.0, 0.0),
+        _batch(64) | _e2_dropped(1.0, 0.1),
+        *(_batch(64) | INNER | _e2_dropped(*w) for w in ((1.0, 0.1), (0.1, 0.01), (0.3, 0.1))),
+        *(_batch(n) | INNER | _e2_dropped(1.0, 0.1) for n in (16, 32)),
+        _batch(32) | INNER | _rest(3e-3) | _e2_dropped(1.0, 0.1),
+        _batch(32) | INNER | _e2_dropped(1.0, 0.1, at=0.6),
     ),
 }
 """What is tried on 16384 images."""
 
 FEW: dict[Method, tuple[Changes, ...]] = {
-    "values only": (_batch(64), *(_batch(64) | _decay(d) for d in (1.0, 10.0)), _batch(256) | _decay(3.0)),
-    "one random direction": (
-        *(_batch(64) | _weights(1.0, w) for w in (1.0, 0.1, 0.01)),
-        _batch(64) | _weights(1.0, 0.1) | _decay(1.0),
+    "values only": (
+        *(_batch(64) | INNER | _decay(d) for d in (0.0, 0.03, 0.1)),
+        _batch(64) | ADAM | {"optimizer.rate": 3e-3},
     ),
-    "first": (*(_batch(64) | _weights(1.0, w) for w in (1.0, 0.1)), _batch(64) | _weights(1.0, 1.0) | _decay(1.0)),
+    "one random direction": tuple(_batch(64) | INNER | _weights(1.0, w) for w in (1.0, 0.1, 0.01)),
+    "first": tuple(_batch(64) | INNER | _weights(1.0, w) for w in (1.0, 0.1)),
     "second": (
-        _batch(64) | _weights(1.0, 1.0, 0.1) | _dropped(0.8, 1.0, 1.0, 0.0),
-        _batch(64) | _weights(1.0, 1.0, 0.1),
-        _batch(64) | _weights(1.0, 1.0, 1.0),
-        _batch(64) | _weights(1.0, 1.0, 0.1) | _decay(1.0),
+        _batch(64) | INNER | _e2_dropped(1.0, 0.1),
+        _batch(64) | INNER | _weights(1.0, 1.0, 0.1),
+        _batch(64) | INNER | _weights(1.0, 1.0, 1.0),
     ),
 }
 """What is tried on 1024 images."""
