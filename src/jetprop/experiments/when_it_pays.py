@@ -74,6 +74,10 @@ def _rest(rate: float) -> Changes:
     return {"optimizer.rest": {"rate": rate}}
 
 
+def _directions(random: int = 1, law: str = "gaussian") -> Changes:
+    return {"data.directions": {"random": random, "law": law}}
+
+
 def _e2_dropped(e1: float, e2: float, at: float = 0.8) -> Changes:
     return _weights(1.0, e1, e2) | _dropped(at, 1.0, e1, 0.0)
 
@@ -93,6 +97,11 @@ MANY: dict[Method, tuple[Changes, ...]] = {
         *(_batch(256) | INNER | _weights(1.0, w) for w in (0.1, 0.01, 0.001)),
         *(_batch(64) | INNER | _weights(1.0, w) for w in (0.1, 0.01)),
         _batch(256) | INNER | _rest(3e-3) | _weights(1.0, 0.01),
+        *(
+            _batch(256) | INNER | _directions(**law) | _weights(1.0, 0.1)
+            for law in ({"law": "rademacher"}, {"random": 2})
+        ),
+        _batch(256) | INNER | _weights(1.0, 1.0),
         *(_batch(128) | INNER | {"data.order": 2, **_weights(1.0, *w)} for w in ((0.1, 0.01), (0.01, 0.001))),
     ),
     "first": (
@@ -171,7 +180,7 @@ def recipe(case: Case, judged_by: Changes = TEST, small: bool = False) -> dict[s
     if not case.images:
         changes["data.fresh"] = True
     if case.method == "one random direction":
-        changes["data.directions"] = {"random": 1}
+        changes.setdefault("data.directions", {"random": 1})
     if small:
         changes |= {"data.images": 64, "data.test_images": 32, "training.batch": 16}
     common = {
@@ -197,16 +206,19 @@ def described(changes: Changes) -> str:
     """Changes in a few words, as tables and folders name them."""
     words = []
     for key, value in changes.items():
-        name = key.split(".")[-1]
         if key == "objective.phases":
             words.append("; ".join(f"from {p['from']:g} {p['weights']}" for p in value))
         elif key == "optimizer":
             words.append(value["name"])
         elif isinstance(value, dict):
-            words.append(" ".join(f"{k} {v:g}" for k, v in value.items()))
+            words.append(" ".join(f"{name} {_short(entry)}" for name, entry in value.items()))
         else:
-            words.append(f"{name} {value:g}" if isinstance(value, int | float) else f"{name} {value}")
+            words.append(f"{key.split('.')[-1]} {_short(value)}")
     return ", ".join(words).replace("'", "") or "as it stands"
+
+
+def _short(value: Any) -> str:  # noqa: ANN401
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 
 def _grid(scale: str, seed: int) -> Iterator[Case]:
