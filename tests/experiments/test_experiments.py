@@ -63,7 +63,7 @@ def test_paper_settings_are_those_of_the_paper() -> None:
 
 
 def test_the_demonstration_and_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    small = {"WIDTHS": [1681, 8, 8, 9], "TRAINING_IMAGES": 64, "TEST_IMAGES": 32}
+    small = {"WIDTHS": [1681, 8, 8, 9], "TRAINING_IMAGES": 256, "TEST_IMAGES": 32}
     for name, value in small.items():
         monkeypatch.setattr(demo_module, name, value)
     record = demo(Context("cpu", tmp_path / "runs"), seconds=0.5)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from jetprop.experiments import Context
+from jetprop.experiments.recipes import METHODS
 from jetprop.experiments.records import Figure, Record
 from jetprop.manifolds import Cube
 from jetprop.report import write_demo, write_experiment
@@ -362,12 +363,12 @@ def test_when_it_pays_is_drawn_over_images_and_over_time(tmp_path, monkeypatch):
     monkeypatch.setattr(experiment, "train_ahead", lambda *_: None)
     monkeypatch.setattr(experiment, "train", trained)
     images, time = plots_of(experiment.when_it_pays(Context("cpu", tmp_path)))
-    assert [one.name for one in images.series] == list(experiment.METHODS)
+    assert [one.name for one in images.series] == list(METHODS)
     assert all(list(one.x) == [256, 1024, 4096, 16384, 65536] for one in images.series)
     assert all(one.y[0] == pytest.approx(1e3 / 257) for one in images.series)
-    assert "muon, 120 s" in images.caption
+    assert "muon, 60 s" in images.caption
     assert [one.name for one in time.series][:2] == ["values only, 32768 images", "one random direction, 32768 images"]
-    assert len({one.name for one in time.series}) == len(time.series) == 7
+    assert len({one.name for one in time.series}) == len(time.series) == 8
     assert all(list(one.y) == pytest.approx([2.0, 1.0]) for one in time.series)
 
 

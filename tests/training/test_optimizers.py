@@ -34,14 +34,18 @@ def test_options_reach_the_class() -> None:
     assert member.param_groups[0]["betas"] == (0.5, 0.9) and member.param_groups[0]["eps"] == 1e-3
 
 
-def test_muon_takes_the_matrices_but_not_the_output_layer() -> None:
-    model = MLP([5, 4, 3, 2])
+@pytest.mark.parametrize(
+    ("widths", "expected"),
+    [([5, 4, 3, 2, 2], ["layers.1.weight", "layers.2.weight"]), ([5, 4, 2], ["layers.0.weight"])],
+)
+def test_muon_takes_the_matrices_between_hidden_layers(widths: list[int], expected: list[str]) -> None:
+    model = MLP(widths)
     muon, rest = build_optimizers(model, config(name="muon", rate=0.02)).members
     names = {id(p): name for name, p in model.named_parameters()}
     taken = [names[id(p)] for p in muon.param_groups[0]["params"]]
     assert type(muon).__name__ == "Muon" and type(rest).__name__ == "Adam"
-    assert taken == ["layers.0.weight", "layers.1.weight"]
-    assert len(rest.param_groups[0]["params"]) == 4
+    assert taken == expected
+    assert len(rest.param_groups[0]["params"]) == len(names) - len(expected)
 
 
 def test_muon_takes_the_named_matrices() -> None:

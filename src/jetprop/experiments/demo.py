@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 
+from jetprop.experiments.recipes import Method, best
 from jetprop.experiments.records import Figure, Record
 from jetprop.experiments.registry import Context
-from jetprop.experiments.training_table import COSINE, MUON, second_order_phases, train
+from jetprop.experiments.training_table import train
 from jetprop.manifolds import Cube
 
 __all__ = ["NETWORKS", "demo", "recipe"]
@@ -21,31 +22,17 @@ SHOWN = (0, 1, 2, 3)
 
 
 def recipe(order: int, seconds: float, seed: int = 0) -> dict[str, Any]:
-    """How each network of the demonstration is trained: all alike but for the derivatives.
+    """How each network of the demonstration is trained: each method by the recipe that was found best for it.
 
     Args:
         order: 0, 1 or 2.
         seconds: training time.
         seed: of weights and order of images.
     """
-    return {
-        "model": {"widths": WIDTHS, "activation": "silu", "init": "torch"},
-        "data": {"order": order, "images": TRAINING_IMAGES, "test_images": TEST_IMAGES, "test_start": TEST_START},
-        "objective": {
-            "weights": [1.0, 1.0, 0.1][: order + 1],
-            "phases": second_order_phases(order),
-        },
-        "optimizer": MUON,
-        "schedule": COSINE,
-        "training": {
-            "batch": 64,
-            "seconds": seconds,
-            "seed": seed,
-            "precision": "32-medium",
-            "log_every": 100,
-            "evaluate_every": 200,
-        },
-    }
+    data = {"images": TRAINING_IMAGES, "test_images": TEST_IMAGES, "test_start": TEST_START}
+    training = {"seconds": seconds, "seed": seed, "log_every": 100, "evaluate_every": 200}
+    method: Method = ("values only", "first", "second")[order]
+    return best(method, WIDTHS, data, training).values(full=False)
 
 
 def demo(context: Context, seconds: float = 95.0) -> Record:
@@ -66,7 +53,7 @@ def demo(context: Context, seconds: float = 95.0) -> Record:
     for order, name in enumerate(NETWORKS):
         result = train(context, f"demo {order}", record.settings[name])
         error, training = 100 * result.metrics["test_error"], result.seconds["training"]
-        rate = result.steps * 64 / training
+        rate = result.steps * record.settings[name]["training"]["batch"] / training
         networks.append(
             {
                 "name": name,

@@ -16,18 +16,7 @@ from jetprop.jets import keep_freed_memory
 from jetprop.training import Recipe, Result, fit
 from jetprop.training.progress import Callback
 
-__all__ = ["COSINE", "MUON", "Cell", "TimeLimit", "second_order_phases", "train", "train_ahead", "train_cells"]
-
-MUON: dict[str, Any] = {"name": "muon", "rate": 0.01, "options": {"weight_decay": 0.0}, "rest": {"rate": 1e-3}}
-"""The optimizer of every experiment that does not follow a paper's: Muon for the hidden matrices, Adam for the rest."""
-
-COSINE: dict[str, Any] = {"kind": "cosine", "warmup": 0.02}
-"""Its schedule."""
-
-
-def second_order_phases(order: int) -> list[dict[str, Any]]:
-    """E2 is dropped for the last fifth of the training, where there is one."""
-    return [{"from": 0.8, "weights": [1.0, 1.0, 0.0]}] if order == 2 else []
+__all__ = ["Cell", "TimeLimit", "train", "train_ahead", "train_cells"]
 
 
 @dataclass(frozen=True)
@@ -118,8 +107,10 @@ def train_cells(context: Context, name: str, cells: list[Cell], command: str, no
         settings={cell.column: dict(cell.recipe) for cell in cells},
         notes=list(notes),
     )
-    for cell in cells:
-        result = train(context, f"{name} {context.scale} {cell.column}", cell.recipe, until)
+    runs = {f"{name} {context.scale} {cell.column}": cell for cell in cells}
+    train_ahead(context, {run: cell.recipe for run, cell in runs.items()}, until)
+    for run, cell in runs.items():
+        result = train(context, run, cell.recipe, until)
         finished = result.finished
         if not finished:
             record.notes.append(f"{cell.column}: {result.status} after {result.steps} steps. {result.message}")

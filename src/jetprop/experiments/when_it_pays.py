@@ -10,27 +10,21 @@ other programs on the machine change no result.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
+from jetprop.experiments.recipes import METHODS, ORDERS, RECIPES, Changes, Method, common
 from jetprop.experiments.records import Figure, Record
 from jetprop.experiments.registry import Context, experiment
-from jetprop.experiments.training_table import COSINE, MUON, train, train_ahead
-from jetprop.training import Recipe
+from jetprop.experiments.training_table import train, train_ahead
 
-__all__ = ["CANDIDATES", "METHODS", "RECIPES", "Case", "recipe"]
+__all__ = ["CANDIDATES", "Case", "recipe"]
 
-Method = Literal["values only", "one random direction", "first", "second"]
-METHODS: tuple[Method, ...] = ("values only", "one random direction", "first", "second")
 WIDTHS = [1681, 256, 256, 256, 128, 9]
 TEST = {"data.test_images": 4096, "data.test_start": 97020}
 VALIDATION = {"data.test_images": 2048, "data.test_start": 200_000}
 """Poses by which recipes are chosen; neither trained on nor tested on."""
-
-ORDERS = {"values only": 0, "one random direction": 1, "first": 1, "second": 2}
-
-Changes = Mapping[str, Any]
 
 
 def _weights(*weights: float) -> Changes:
@@ -55,27 +49,20 @@ def _decay(decay: float) -> Changes:
     return {"optimizer.options": {"weight_decay": decay}}
 
 
-ADAM: Changes = {"optimizer": {"name": "adam", "rate": 1e-3}}
+def _directions(random: int = 1, law: str = "gaussian") -> Changes:
+    return {"data.directions": {"random": random, "law": law}}
 
-RECIPES: dict[Method, Changes] = {
-    "values only": {},
-    "one random direction": {**_weights(1.0, 0.01)},
-    "first": {**_weights(1.0, 1.0)},
-    "second": {**_weights(1.0, 1.0, 0.1), **_dropped(0.8, 1.0, 1.0, 0.0)},
-}
-"""What each method changes in the common recipe."""
 
-INNER: Changes = {"optimizer.matrices": ["layers.[123].weight"]}
-"""Muon for the inner matrices only: the first one, much the largest, costs it more than the rest of a small step."""
+ADAM: Changes = {"optimizer": {"name": "adam", "rate": 3e-3}}
+"""The better of the two rates compared."""
+
+ALL: Changes = {"optimizer.matrices": ["layers.[0123].weight"]}
+"""Muon for the first layer too: much the largest matrix, it costs Muon more than the rest of a small step."""
 
 
 def _rest(rate: float) -> Changes:
     """Adam's rate, for what Muon does not train."""
     return {"optimizer.rest": {"rate": rate}}
-
-
-def _directions(random: int = 1, law: str = "gaussian") -> Changes:
-    return {"data.directions": {"random": random, "law": law}}
 
 
 def _e2_dropped(e1: float, e2: float, at: float = 0.8) -> Changes:
@@ -84,54 +71,52 @@ def _e2_dropped(e1: float, e2: float, at: float = 0.8) -> Changes:
 
 MANY: dict[Method, tuple[Changes, ...]] = {
     "values only": (
-        *(_batch(n) for n in (64, 256, 1024)),
-        *(_batch(256) | _rate(rate) for rate in (0.005, 0.02, 0.04)),
-        _batch(256) | _decay(1.0),
+        *(_batch(n) | ALL for n in (64, 256, 1024)),
+        *(_batch(256) | ALL | _rate(rate) for rate in (0.005, 0.02, 0.04)),
+        _batch(256) | ALL | _decay(1.0),
         *(_batch(256) | ADAM | {"optimizer.rate": rate} for rate in (1e-3, 3e-3)),
-        *(_batch(n) | INNER for n in (64, 256, 512)),
-        *(_batch(256) | INNER | _rest(rate) for rate in (3e-4, 3e-3)),
-        _batch(256) | INNER | _rate(0.02) | _rest(3e-3),
+        *(_batch(n) for n in (64, 256, 512)),
+        *(_batch(256) | _rest(rate) for rate in (3e-4, 3e-3)),
+        _batch(256) | _rate(0.02) | _rest(3e-3),
     ),
     "one random direction": (
+        *(_batch(64) | ALL | _weights(1.0, w) for w in (0.1, 0.01)),
+        *(_batch(256) | _weights(1.0, w) for w in (0.1, 0.01, 0.001)),
         *(_batch(64) | _weights(1.0, w) for w in (0.1, 0.01)),
-        *(_batch(256) | INNER | _weights(1.0, w) for w in (0.1, 0.01, 0.001)),
-        *(_batch(64) | INNER | _weights(1.0, w) for w in (0.1, 0.01)),
-        _batch(256) | INNER | _rest(3e-3) | _weights(1.0, 0.01),
-        *(
-            _batch(256) | INNER | _directions(**law) | _weights(1.0, 0.1)
-            for law in ({"law": "rademacher"}, {"random": 2})
-        ),
-        _batch(256) | INNER | _weights(1.0, 1.0),
-        *(_batch(128) | INNER | {"data.order": 2, **_weights(1.0, *w)} for w in ((0.1, 0.01), (0.01, 0.001))),
+        _batch(256) | _rest(3e-3) | _weights(1.0, 0.01),
+        _batch(256) | _directions(law="rademacher") | _weights(1.0, 0.1),
+        _batch(256) | _directions(2) | _weights(1.0, 0.1),
+        _batch(256) | _weights(1.0, 1.0),
+        *(_batch(128) | {"data.order": 2, **_weights(1.0, *w)} for w in ((0.1, 0.01), (0.01, 0.001))),
     ),
     "first": (
-        _batch(64) | _weights(1.0, 1.0),
-        *(_batch(64) | INNER | _weights(1.0, w) for w in (1.0, 0.1, 0.01)),
-        *(_batch(n) | INNER | _weights(1.0, 0.1) for n in (32, 128)),
-        _batch(64) | INNER | _rest(3e-3) | _weights(1.0, 0.1),
-        _batch(64) | INNER | _rate(0.02) | _weights(1.0, 0.1),
+        _batch(64) | ALL | _weights(1.0, 1.0),
+        *(_batch(64) | _weights(1.0, w) for w in (1.0, 0.1, 0.01)),
+        *(_batch(n) | _weights(1.0, 0.1) for n in (32, 128)),
+        _batch(64) | _rest(3e-3) | _weights(1.0, 0.1),
+        _batch(64) | _rate(0.02) | _weights(1.0, 0.1),
     ),
     "second": (
-        _batch(64) | _e2_dropped(1.0, 0.1),
-        *(_batch(64) | INNER | _e2_dropped(*w) for w in ((1.0, 0.1), (0.1, 0.01), (0.3, 0.1))),
-        *(_batch(n) | INNER | _e2_dropped(1.0, 0.1) for n in (16, 32)),
-        _batch(32) | INNER | _rest(3e-3) | _e2_dropped(1.0, 0.1),
-        _batch(32) | INNER | _e2_dropped(1.0, 0.1, at=0.6),
+        _batch(64) | ALL | _e2_dropped(1.0, 0.1),
+        *(_batch(64) | _e2_dropped(*w) for w in ((1.0, 0.1), (0.1, 0.01), (0.3, 0.1))),
+        *(_batch(n) | _e2_dropped(1.0, 0.1) for n in (16, 32)),
+        _batch(32) | _rest(3e-3) | _e2_dropped(1.0, 0.1),
+        _batch(32) | _e2_dropped(1.0, 0.1, at=0.6),
     ),
 }
 """What is tried on 16384 images."""
 
 FEW: dict[Method, tuple[Changes, ...]] = {
     "values only": (
-        *(_batch(64) | INNER | _decay(d) for d in (0.0, 0.03, 0.1)),
+        *(_batch(64) | _decay(d) for d in (0.0, 0.03, 0.1)),
         _batch(64) | ADAM | {"optimizer.rate": 3e-3},
     ),
-    "one random direction": tuple(_batch(64) | INNER | _weights(1.0, w) for w in (1.0, 0.1, 0.01)),
-    "first": tuple(_batch(64) | INNER | _weights(1.0, w) for w in (1.0, 0.1)),
+    "one random direction": tuple(_batch(64) | _weights(1.0, w) for w in (1.0, 0.1, 0.01)),
+    "first": tuple(_batch(64) | _weights(1.0, w) for w in (1.0, 0.1)),
     "second": (
-        _batch(64) | INNER | _e2_dropped(1.0, 0.1),
-        _batch(64) | INNER | _weights(1.0, 1.0, 0.1),
-        _batch(64) | INNER | _weights(1.0, 1.0, 1.0),
+        _batch(64) | _e2_dropped(1.0, 0.1),
+        _batch(64) | _weights(1.0, 1.0, 0.1),
+        _batch(64) | _weights(1.0, 1.0, 1.0),
     ),
 }
 """What is tried on 1024 images."""
@@ -148,7 +133,7 @@ class Case:
         method: what is trained.
         images: how many training images; 0 for fresh ones at every step, without end.
         seconds: training time, the processor's.
-        changes: to the recipe of the method.
+        changes: to the recipe of the method; with part "recipes", to the common recipe.
         part: which question it answers.
         seed: of weights, order and directions.
     """
@@ -175,31 +160,23 @@ def recipe(case: Case, judged_by: Changes = TEST, small: bool = False) -> dict[s
         small: a tiny network for a few steps.
     """
     order = case.changes.get("data.order", ORDERS[case.method])
-    changes = {"objective.weights": [1.0] * (order + 1), **RECIPES[case.method], **case.changes, **judged_by}
-    changes["data.images"] = case.images or 4096
+    chosen = {} if case.part == "recipes" else RECIPES[case.method]
+    changes = {**chosen, **case.changes, **judged_by, "data.images": case.images or 4096}
     if not case.images:
         changes["data.fresh"] = True
     if case.method == "one random direction":
         changes.setdefault("data.directions", {"random": 1})
     if small:
         changes |= {"data.images": 64, "data.test_images": 32, "training.batch": 16}
-    common = {
-        "model": {"widths": [1681, 16, 16, 8, 9] if small else WIDTHS, "activation": "silu", "init": "torch"},
-        "data": {"order": order},
-        "optimizer": dict(MUON),
-        "schedule": COSINE,
-        "training": {
-            "batch": 64,
-            **({"steps": 6} if small else {"seconds": case.seconds}),
-            "clock": "cpu",
-            "threads": 1,
-            "seed": case.seed,
-            "precision": "32-medium",
-            "log_every": 6 if small else 200,
-            "evaluate_every": 0 if small else 2000,
-        },
+    training = {
+        **({"steps": 6} if small else {"seconds": case.seconds}),
+        "clock": "cpu",
+        "threads": 1,
+        "seed": case.seed,
+        "log_every": 6 if small else 200,
+        "evaluate_every": 0 if small else 2000,
     }
-    return Recipe.build(common).replace(changes).values(full=False)
+    return common([1681, 16, 16, 8, 9] if small else WIDTHS, order, {}, training).replace(changes).values(full=False)
 
 
 def described(changes: Changes) -> str:
@@ -226,22 +203,21 @@ def _grid(scale: str, seed: int) -> Iterator[Case]:
         yield Case("values only", 64, 1.0)
         yield Case("one random direction", 64, 1.0, ADAM, "optimizer")
         return
-    seconds, long = (120.0, 600.0) if scale == "cpu" else (600.0, 3600.0)
+    seconds, long = (60.0, 600.0) if scale == "cpu" else (600.0, 3600.0)
     for images in (256, 1024, 4096, 16384, 65536):
         for method in METHODS:
             yield Case(method, images, seconds, seed=seed)
     for method in METHODS:
         yield Case(method, 16384, seconds, ADAM, "optimizer", seed)
-    for method in METHODS:
-        yield Case(method, 32768, long, part="time", seed=seed)
-    for method in METHODS[:3]:
-        yield Case(method, 0, long, part="time", seed=seed)
+    for images in (32768, 0):
+        for method in METHODS:
+            yield Case(method, images, long, part="time", seed=seed)
 
 
 def _candidates(scale: str, seed: int) -> Iterator[Case]:
     if scale == "smoke":
-        yield Case("values only", 64, 1.0, _batch(16))
-        yield Case("first", 64, 1.0, _weights(1.0, 0.1))
+        yield Case("values only", 64, 1.0, _batch(16), "recipes")
+        yield Case("first", 64, 1.0, _weights(1.0, 0.1), "recipes")
         return
     for images, methods in CANDIDATES.items():
         for method, tried in methods.items():
@@ -312,6 +288,6 @@ def when_it_pays(context: Context) -> Record:
         settings={},
     )
     for case, error in _run(context, record, list(_grid(context.scale, context.seed)), TEST):
-        optimizer = case.changes.get("optimizer", MUON)["name"]
+        optimizer = case.changes.get("optimizer", {"name": "muon"})["name"]
         record.figures.append(Figure(case.method, f"{case.where}, {optimizer}, {case.seconds:g} s", error))
     return record

@@ -194,8 +194,8 @@ class OptimizerConfig(_Section):
         name: "adam", "muon", or any class of `torch.optim` (case does not matter).
         rate: the learning rate that the schedule starts from.
         options: further arguments of the class: betas, eps, weight_decay, momentum, ….
-        matrices: muon only: name patterns (`*` and `?`) of the 2-D weights that it trains; by default all but the
-            output layer's.
+        matrices: muon only: name patterns (`*` and `?`) of the 2-D weights that it trains; by default those between
+            hidden layers.
         rest: muon only: what trains everything else.
     """
 

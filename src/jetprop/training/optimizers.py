@@ -76,8 +76,9 @@ class Optimizers:
 def build_optimizers(model: nn.Module, config: OptimizerConfig) -> Optimizers:
     """The optimizers that a recipe asks for, over the parameters that require gradients.
 
-    Muon trains the 2-D weights that `matrices` names, or all but the output layer's (the last one of the module);
-    `[optimizer.rest]` trains the rest, by default Adam at rate 1e-3.
+    Muon trains the 2-D weights that `matrices` names, by default those between hidden layers: all but the first and the
+    last of the module (if it has no more than two, the first). `[optimizer.rest]` trains the rest, by default Adam at
+    rate 1e-3.
 
     Args:
         model: on its final device, in its final dtype.
@@ -112,7 +113,7 @@ def build_optimizers(model: nn.Module, config: OptimizerConfig) -> Optimizers:
 def _matrices(named: dict[str, nn.Parameter], patterns: list[str] | None) -> dict[str, nn.Parameter]:
     flat = {name: p for name, p in named.items() if p.dim() == 2}
     if patterns is None:
-        chosen = dict(list(flat.items())[:-1])
+        chosen = dict(list(flat.items())[1:-1] or list(flat.items())[:-1])
         if not chosen:
             raise RecipeError(
                 f'[optimizer] name = "muon" trains hidden matrices, and the model has none: its 2-D weights are '
