@@ -1,7 +1,8 @@
 """Sphinx configuration.
 
 The API pages are written from the package as it is: one page for `jetprop`, one for each subpackage or module below it
-that declares `__all__`. A public name is documented once, at the shortest path that leads to it.
+that declares `__all__`. A public name is documented once, at the shortest path that leads to it. The page of operations
+with rules is written from their registry and their cases.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from sphinx.application import Sphinx
 from sphinx.pycode import ModuleAnalyzer
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+import coverage_page  # noqa: E402
 
 project = "jetprop"
 author = "The jetprop authors"
@@ -30,7 +33,12 @@ myst_heading_anchors = 3
 exclude_patterns = ["_build"]
 default_role = "py:obj"  # `Basis` in a docstring is code, and a link where there is something to link to
 
-autodoc_default_options = {"members": True, "member-order": "bysource", "show-inheritance": True}
+autodoc_default_options = {
+    "members": True,
+    "member-order": "bysource",
+    "show-inheritance": True,
+    "exclude-members": "set_fit_request, set_score_request",  # scikit-learn makes them, and refers to its own pages
+}
 autodoc_typehints_format = "short"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
@@ -121,4 +129,5 @@ def set_formulas_apart(app: Sphinx, what: str, name: str, obj: object, options: 
 def setup(app: Sphinx) -> None:
     """Connect the steps above to the build."""
     app.connect("builder-inited", write_api)
+    app.connect("builder-inited", coverage_page.write)
     app.connect("autodoc-process-docstring", set_formulas_apart, priority=100)  # before napoleon, on the source's text

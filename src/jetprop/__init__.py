@@ -18,15 +18,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jetprop import manifolds, objectives
+    from jetprop.estimators import JetRegressor
     from jetprop.jets import Basis, Jet, functional_call
 
 __version__ = "0.1.0"
 
-__all__ = ["Basis", "Jet", "__version__", "functional_call", "manifolds", "objectives"]
+__all__ = ["Basis", "Jet", "JetRegressor", "__version__", "functional_call", "manifolds", "objectives"]
 
 # Names are imported when they are asked for: the command line has to choose how threads wait before torch is loaded,
 # and `jetprop --help` should not take seconds.
-_HOMES = {"Basis": "jetprop.jets", "Jet": "jetprop.jets", "functional_call": "jetprop.jets"}
+_HOMES = {
+    "Basis": "jetprop.jets",
+    "Jet": "jetprop.jets",
+    "JetRegressor": "jetprop.estimators",
+    "functional_call": "jetprop.jets",
+}
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401
