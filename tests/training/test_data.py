@@ -11,7 +11,7 @@ import jetprop.training.data as data
 from jetprop import Basis, Jet
 from jetprop.jets import along
 from jetprop.manifolds import Cube
-from jetprop.objectives import RandomDirections
+from jetprop.objectives import Match, RandomDirections
 from jetprop.training import Fresh, Rendered, Source, Stored
 from training.curve import Curve
 
@@ -156,3 +156,19 @@ X = Jet.constant(torch.ones(4, 2), Basis.full(1, 1))
 def test_bad_arguments_are_named(call, error: type[Exception], said: str) -> None:
     with pytest.raises(error, match=said):
         call()
+
+
+def test_parts_of_a_masked_batch_weigh_what_the_whole_one_does() -> None:
+    """However unequally the labels fall to the processes."""
+    x = Jet.seed(torch.randn(12, 2, **F64))
+    y = Jet(torch.randn(3, 12, 2, **F64), x.basis)
+    mask = torch.rand(3, 12, 2, generator=torch.Generator().manual_seed(0)) < 0.3
+    mask[:, :, 1] &= torch.arange(12) < 2
+
+    def terms(rank: int, world: int) -> torch.Tensor:
+        source = Stored(x, y, batch=12, seed=3, mask=mask)
+        source.share(rank, world)
+        inputs, targets, there, labels = source.batch(0, 1)
+        return Match(x.basis, empty="zero")(inputs, targets, there, labels).rows
+
+    assert torch.allclose(torch.stack([terms(0, 3), terms(1, 3), terms(2, 3)]).mean(0), terms(0, 1), rtol=1e-12)

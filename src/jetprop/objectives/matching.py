@@ -112,10 +112,18 @@ class Match:
         self._outputs = None if outputs is None else outputs.to(device, dtype)
         return self
 
-    def __call__(self, prediction: Jet, target: Jet, mask: Tensor | None = None) -> Terms:
-        """Compare one batch, see `match`."""
+    def __call__(self, prediction: Jet, target: Jet, mask: Tensor | None = None, labels: Tensor | None = None) -> Terms:
+        """Compare one batch, see `match`.
+
+        Args:
+            prediction: see `match`.
+            target: see `match`.
+            mask: see `match`.
+            labels: `[R, …]`, by how many labels the sums over the masked batch are divided; by default those in it. A
+                part of a batch gets the number in the whole batch divided by the number of parts.
+        """
         self._check(prediction, target)
-        rows = self._squares(prediction.rows, target.rows, mask)
+        rows = self._squares(prediction.rows, target.rows, mask, labels)
         if self._scale.device != rows.device or self._scale.dtype != rows.dtype:
             self.to(rows.device, rows.dtype)
         rows = rows * self._scale
@@ -125,7 +133,7 @@ class Match:
         """Σ_k weight_k E_k of (averages of) `Terms.rows`."""
         return torch.dot(rows, self._orders.to(rows))
 
-    def _squares(self, prediction: Tensor, target: Tensor, mask: Tensor | None) -> Tensor:
+    def _squares(self, prediction: Tensor, target: Tensor, mask: Tensor | None, labels: Tensor | None) -> Tensor:
         """Batch means of the squared differences, summed over the outputs, `[R]`."""
         difference = prediction - target
         if mask is None:
@@ -135,7 +143,8 @@ class Match:
             return squares.flatten(1).sum(1) / prediction.shape[1]
         there = self._mask(mask, difference)
         difference = torch.where(there, difference, 0.0)
-        mean = (difference * difference).sum(1) / there.sum(1).clamp_min(1)
+        counted = there.sum(1).clamp_min(1) if labels is None else torch.where(labels > 0, labels, 1)
+        mean = (difference * difference).sum(1) / counted
         if self._outputs is not None:
             mean = mean * self._output_weights(difference)
         return mean.flatten(1).sum(1) if mean.dim() > 1 else mean

@@ -35,11 +35,14 @@ class Batch(NamedTuple):
         inputs: rows `[R, batch, …]`.
         targets: rows `[R, batch, outputs]`, over the same basis.
         mask: bool, broadcastable to the rows of the targets, see `objectives.match`; None where no label is missing.
+        labels: `[R, …]`, with several processes and a mask: how many labels of each row and output the whole batch
+            holds, divided by the number of processes, so that the mean over the processes is that over the labels.
     """
 
     inputs: Jet
     targets: Jet
     mask: Tensor | None = None
+    labels: Tensor | None = None
 
 
 class Source(ABC):
@@ -130,13 +133,17 @@ class _Finite(Source):
 
     def _samples(self, step: int) -> Tensor:
         """The numbers of this process's samples in a step; the last incomplete batch of an epoch is left out."""
+        return self._whole(step)[self._slice()]
+
+    def _whole(self, step: int) -> Tensor:
+        """Those of all processes."""
         assert self.steps_per_epoch is not None
         epoch, place = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             generator = torch.Generator().manual_seed((self.seed * MIX + epoch + 1) * 2)
             self._order, self._epoch = torch.randperm(self.count, generator=generator).to(self.device), epoch
         start = place * self.batch_size
-        return self._order[start : start + self.batch_size][self._slice()]
+        return self._order[start : start + self.batch_size]
 
 
 class Stored(_Finite):
@@ -236,8 +243,14 @@ class Stored(_Finite):
             mask = mask.to(self.target_device, non_blocking=True) if mask is not None else None
         inputs, targets = Jet._of(x, basis), Jet._of(y, basis)
         if drawn is None:
-            return Batch(inputs, targets, mask)
+            return Batch(inputs, targets, mask, self._labels(step, rows))
         return Batch(along(inputs, drawn), along(targets, drawn))
+
+    def _labels(self, step: int, rows: int) -> Tensor | None:
+        if self.mask is None or self.world == 1:
+            return None
+        there = self.mask[:rows].index_select(1, self._whole(step))
+        return there.sum(1).to(self.target_device, self.inputs.dtype) / self.world
 
     def randomize(self, directions: RandomDirections) -> None:
         """From now on, batches carry derivatives along random directions, contracted from the stored rows.

@@ -230,7 +230,7 @@ class Trainer:
 
     def _optimize(self) -> None:
         batch = self.source.batch(self.step, self._phase.order)
-        total, rows = self._module(batch.inputs.rows, batch.targets.rows, batch.mask)
+        total, rows = self._module(batch.inputs.rows, batch.targets.rows, batch.mask, batch.labels)
         self.fabric.backward(total)
         self.optimizers.step()
         self.optimizers.zero_grad()

@@ -70,7 +70,9 @@ class Step(nn.Module):
         super().__init__()
         self.model, self.compare, self.autocast = model, compare, autocast
 
-    def forward(self, inputs: Tensor, targets: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, inputs: Tensor, targets: Tensor, mask: Tensor | None = None, labels: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """The cost, and what each row adds to its term (without a graph)."""
         basis = self.compare.basis
         x = inputs[0] if basis.order == 0 else Jet._of(inputs, basis)
@@ -80,5 +82,5 @@ class Step(nn.Module):
             with torch.autocast(inputs.device.type, self.autocast):
                 y = self.model(x)
         prediction = Jet._of(y.unsqueeze(0), basis) if basis.order == 0 else y
-        found = self.compare(prediction, Jet._of(targets, basis), mask)
+        found = self.compare(prediction, Jet._of(targets, basis), mask, labels)
         return found.total, found.rows.detach()
