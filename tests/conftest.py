@@ -18,6 +18,7 @@ hypothesis.settings.load_profile("jetprop")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--device", default="cpu", help="where tests that use the fixture `device` run (default: cpu)")
+    parser.addoption("--generated", default=300, type=int, help="how many cases of rules to generate (default: 300)")
     parser.addoption(
         "--dtype",
         default="float64",

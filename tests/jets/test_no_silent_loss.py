@@ -43,8 +43,8 @@ CALLS: list[Callable[[Any, Tensor], tuple]] = [
     lambda x, c: ([c, x], -1),
     lambda x, c: (x, 0, INDEX, c),
     lambda x, c: (c, 0, INDEX, x),
-    lambda x, c: (x, 0, INDEX.expand(2, 2), c),
-    lambda x, c: (c, 0, INDEX.expand(2, 2), x),
+    lambda x, c: (x, 0, INDEX[:, None].expand(2, 2), c),
+    lambda x, c: (c, 0, INDEX[:, None].expand(2, 2), x),
     lambda x, c: ("ij,jk", x, c),
     lambda x, c: ("ij,jk", [c, x]),
     lambda x, c: (c, (INDEX, INDEX), x[0]),
@@ -67,9 +67,10 @@ UNSUITABLE = {
     "undefined": ("empty", "resize", "set_", "cuda", "quantize", "sparse", "_cdata", "data_ptr", "storage"),
     "about the object": ("grad", "hook", "retain", "share_memory", "__dlpack", "__dir__", "record_stream", "__re"),
     "properties": ("__get__", "__set__"),
+    "differentiated by PyTorch in a triangle that they do not read": ("cholesky_solve", "cholesky_inverse"),
 }
 MEANT = {name for name, rule in RULES.items() if rule.kind == "value"} | {
-    *("to", "type_as", "expand_as", "view_as", "reshape_as"),
+    *("to", "type_as", "expand_as", "view_as", "reshape_as", "broadcast_tensors"),
 }
 """Where plain results are meant: zeros of the shape of a jet; a tensor that takes over a jet's shape, dtype, device."""
 

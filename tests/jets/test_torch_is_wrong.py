@@ -1,7 +1,7 @@
 """Where PyTorch's own higher derivatives are silently wrong, and jets are right. Finite differences judge.
 
 Reported as failures once PyTorch mends them: then the docstring of `jetprop.jets.reference`, what CONTRIBUTING and the
-documentation say of forward mode, and `composed_batch_norm` in the cases of normalisations can go.
+documentation say of forward mode, and what the cases of normalisations compose can go.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.func import jacfwd, jacrev
 
 from jetprop.jets import Jet, MissingRuleError, push
-from jets.cases.normalization import composed_batch_norm
+from jets.cases.normalization import composed_batch_norm, composed_layer_norm
 from jets.rule_cases import drawn
 from jets.tolerances import ENGINE, FINITE_DIFFERENCES
 
@@ -91,19 +91,22 @@ def test_nested_forward_mode_is_wrong(name: str) -> None:
     assert abs(float(twice_forward - true)) > WRONG * scale, mended(f"nested forward mode through {name}")
 
 
-def test_the_third_reverse_derivative_of_batch_norm_is_wrong() -> None:
-    function, x = FUNCTIONS["batch_norm"], POINTS["batch_norm"]
+@pytest.mark.parametrize(
+    ("name", "composed"), [("batch_norm", composed_batch_norm), ("layer_norm", composed_layer_norm)]
+)
+def test_the_third_reverse_derivative_of_normalisations_is_wrong(name: str, composed: Callable[[Any], Any]) -> None:
+    function, x = FUNCTIONS[name], POINTS[name]
     v = drawn(*x.shape, seed=2)
     true = third_difference(lambda t: function(x + t * v))
     scale = float(true.abs())
     jet = Jet.seed(x, v[None], order=3)
     FINITE_DIFFERENCES.check(function(jet).d(0, 0, 0) / scale, true / scale, "the engine")
-    composed = weighted(composed_batch_norm, (4, 2))
+    composed = weighted(composed, (4, 2) if name == "batch_norm" else (2, 4))
     ENGINE.check(function(jet).rows, push(composed, jet, backend="reference").rows)
     theirs = push(function, jet, backend="reference")
     ENGINE.check(theirs.rows[:3], function(jet).rows[:3])
     assert abs(float(theirs.d(0, 0, 0).detach() - true)) > WRONG * scale, mended(
-        "the third reverse derivative of batch_norm"
+        f"the third reverse derivative of {name}"
     )
 
 

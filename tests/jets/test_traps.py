@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -68,10 +69,11 @@ def test_jets_are_not_written_into_tensors(write: str, jet, plain) -> None:
 
 
 @pytest.mark.parametrize("name", ["index_add_", "index_copy_", "scatter_add_"])
-def test_neither_by_operations_without_a_rule(name: str, jet, plain) -> None:
+def test_neither_by_index(name: str, jet, plain) -> None:
     index = torch.tensor([0, 1]) if "index" in name else torch.zeros(2, 3, dtype=torch.int64)
-    with pytest.raises(MissingRuleError, match=name):
+    with pytest.raises(RuntimeError, match=f"{name[:-1]}' would write a jet into a plain tensor.* derivatives"):
         getattr(plain, name)(0, index, jet)
+    assert not plain.any()
 
 
 def test_filling_new_tensors_with_a_jet(jet, plain) -> None:
@@ -110,7 +112,7 @@ def test_jets_are_not_numbers(conversion: str, jet) -> None:
         CONVERSIONS[conversion](1 + jet**2)
 
 
-@pytest.mark.parametrize("convert", [lambda x: x.long(), lambda x: x.int(), lambda x: x.bool()])
+@pytest.mark.parametrize("convert", [lambda x: x.long(), lambda x: x.int(), lambda x: x.short()])
 def test_integers_have_no_derivatives(convert, jet) -> None:
     with pytest.raises(AttributeError, match="no jet rule for `torch.Tensor"):
         convert(jet)
@@ -161,6 +163,8 @@ def test_rows_that_are_not_finite(bad: float) -> None:
     rows[2, 1, 0] = bad
     with pytest.raises(ValueError, match=r"row 2 of the jet \(derivative \(1,\)\) holds 1 NaN or infinite .* of 8"):
         Jet(rows, Basis.full(2, 1))
+    with pytest.raises(ValueError, match="row 1 .* holds 1 NaN or infinite .* of 1"):
+        Jet(torch.tensor([0.0, math.inf]), Basis.full(1, 1))
 
 
 def test_large_rows_are_finite() -> None:
@@ -256,7 +260,7 @@ def test_no_grad_alone_is_no_trap(jet) -> None:
 
 class Bessel(nn.Module):
     def forward(self, x: Any) -> Any:
-        return torch.special.i0(x)
+        return torch.special.bessel_j0(x)
 
 
 class Block(nn.Module):
@@ -281,22 +285,22 @@ def test_a_missing_rule_is_named_with_its_place_and_its_remedy(jet) -> None:
     with pytest.raises(MissingRuleError) as caught:
         Net().to(DTYPE)(jet)
     message = str(caught.value)
-    assert message.startswith("no jet rule for `torch._C._special.special_i0` at `body.3.norm (Bessel)`")
-    for part in ("@jetprop.jets.rule(", "@jetprop.jets.elementwise(", 'backend="reference"', "sigmoid"):
+    assert message.startswith("no jet rule for `torch._C._special.special_bessel_j0` at `body.3.norm (Bessel)`")
+    for part in ("@jetprop.jets.rule(", "@jetprop.jets.elementwise(", 'backend="reference"', "see jetprop.jets.RULES"):
         assert part in message
 
 
 def test_outside_of_modules_no_place_is_named(jet) -> None:
-    with pytest.raises(MissingRuleError, match=r"no jet rule for `torch.logcumsumexp`\. Register"):
-        torch.logcumsumexp(jet, 0)
-    with pytest.raises(AttributeError, match=r"no jet rule for `torch.Tensor.logcumsumexp`"):
-        jet.logcumsumexp(0)
+    with pytest.raises(MissingRuleError, match=r"no jet rule for `torch.renorm`\. Register"):
+        torch.renorm(jet, 2, 0, 1)
+    with pytest.raises(AttributeError, match=r"no jet rule for `torch.Tensor.renorm`"):
+        jet.renorm(2, 0, 1)
     with pytest.raises(AttributeError, match="a jet has no attribute 'nonsense'"):
         _ = jet.nonsense
 
 
 def test_a_bare_module_is_named_by_its_class(jet) -> None:
-    with pytest.raises(MissingRuleError, match=r"special_i0` at `Bessel`"):
+    with pytest.raises(MissingRuleError, match=r"special_bessel_j0` at `Bessel`"):
         Bessel()(jet)
 
 
@@ -357,7 +361,7 @@ def test_options_are_honoured_or_refused(jet) -> None:
 
 
 def test_batch_norm_needs_statistics(jet) -> None:
-    with pytest.raises(ValueError, match="more than one value for each channel when training"):
+    with pytest.raises(ValueError, match="more than one value for each channel when"):
         nn.BatchNorm1d(3).to(DTYPE)(jet[:1])
     with pytest.raises(ValueError, match="expected running_mean and running_var"):
         F.batch_norm(jet, None, None)

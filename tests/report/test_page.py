@@ -368,7 +368,7 @@ def test_when_it_pays_is_drawn_over_images_and_over_time(tmp_path, monkeypatch):
     assert all(one.y[0] == pytest.approx(1e3 / 257) for one in images.series)
     assert "muon, 60 s" in images.caption
     assert [one.name for one in time.series][:2] == ["values only, 32768 images", "one random direction, 32768 images"]
-    assert len({one.name for one in time.series}) == len(time.series) == 8
+    assert len({one.name for one in time.series}) == len(time.series) == 6
     assert all(list(one.y) == pytest.approx([2.0, 1.0]) for one in time.series)
 
 

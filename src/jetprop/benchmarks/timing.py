@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -30,7 +31,7 @@ class Timing:
 
 
 def take_turns(contestants: Mapping[str, Callable[[], object]], reference: str, seconds: float) -> dict[str, Timing]:
-    """Run every contestant in turn, again and again, for about `seconds` in all (at least five turns).
+    """Run every contestant in turns of random order, again and again, for about `seconds` in all (at least five turns).
 
     Args:
         contestants: name to a function of no arguments, warmed up already.
@@ -38,9 +39,11 @@ def take_turns(contestants: Mapping[str, Callable[[], object]], reference: str, 
         seconds: the budget.
     """
     times: dict[str, list[float]] = {name: [] for name in contestants}
+    order, turn = random.Random(0), list(contestants.items())
     begin = time.perf_counter()
     while len(times[reference]) < 5 or time.perf_counter() - begin < seconds:
-        for name, run in contestants.items():
+        order.shuffle(turn)  # who follows whom matters: the one before leaves its memory in the caches
+        for name, run in turn:
             start = time.perf_counter()
             run()
             if torch.cuda.is_available():

@@ -8,6 +8,7 @@ from jetprop.jets.functional import functional_call
 from jetprop.jets.jet import Jet
 from jetprop.jets.kernels import compilation, compile_kernels
 from jetprop.jets.memory import keep_freed_memory
+from jetprop.jets.recompute import recomputed_activations
 from jetprop.jets.reference import push
 from jetprop.jets.rules.elementwise import KinkWarning, elementwise
 from jetprop.jets.rules.products import bilinear
@@ -35,5 +36,6 @@ __all__ = [
     "partials",
     "polarising",
     "push",
+    "recomputed_activations",
     "rule",
 ]

@@ -15,6 +15,7 @@ What has no rule raises `MissingRuleError`.
 
 from __future__ import annotations
 
+import difflib
 import sys
 import types
 from collections.abc import Callable
@@ -69,6 +70,8 @@ _OPERATORS = {
     "rdiv": ("__rtruediv__", "__rdiv__"),
     "pow": ("__pow__",),
     "rpow": ("__rpow__",),
+    "remainder": ("__mod__",),
+    "floor_divide": ("__floordiv__",),
     "matmul": ("__matmul__",),
     "rmatmul": ("__rmatmul__",),
     "neg": ("__neg__",),
@@ -83,7 +86,7 @@ _OPERATORS = {
     "eq": ("__eq__",),
     "ne": ("__ne__",),
 }
-_PROPERTIES = ("T", "mT", "data", "real", "imag")
+_PROPERTIES = ("T", "mT", "H", "mH", "data", "real", "imag")
 _METHODS: dict[str, Callable[..., Any]] = {}
 
 
@@ -131,7 +134,7 @@ def rule(name: str, kind: Kind, *spellings: str | Callable) -> Callable[[Callabl
                 if hasattr(Tensor, method + "_") and not method.startswith("__"):
                     _METHODS[method + "_"] = _in_place(apply, name)
         for operator in _OPERATORS.get(name, ())[:1]:
-            if name in ("add", "sub", "mul", "div", "pow", "matmul"):
+            if name in ("add", "sub", "mul", "div", "pow", "matmul", "remainder", "floor_divide"):
                 in_place = f"__i{operator[2:]}"
                 _METHODS[in_place] = _in_place(apply, name)
                 _spell(getattr(Tensor, in_place, None), name, _in_place(apply, name))
@@ -264,16 +267,20 @@ _composites: dict[Callable, Callable] = {}
 _OVERRIDE_CHECKS = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
 
 
+def _asks_for_overrides(function: object) -> bool:
+    return isinstance(function, types.FunctionType) and bool(set(_OVERRIDE_CHECKS) & set(function.__code__.co_names))
+
+
 def _reentered(function: Callable) -> Callable:
     """A composite of `torch.nn.functional` with its first check for overrides answered "no", so that its body runs.
 
     The operations in the body meet the jet again, each with its own rule. Where the check is not made in the body
     itself, but in what that calls, calling it again would lead here again.
     """
-    composite = isinstance(function, types.FunctionType) and function.__module__ in _COMPOSITES
-    if not composite or not set(_OVERRIDE_CHECKS) & set(function.__code__.co_names):
+    if not _asks_for_overrides(function) or function.__module__ not in _COMPOSITES:
         raise MissingRuleError(_missing(_name(function)))
     scope = {**function.__globals__, **dict.fromkeys(_OVERRIDE_CHECKS, _never)}
+    del scope["__name__"]  # or torch.compile looks the checks up in the module of that name
     body = types.FunctionType(function.__code__, scope, function.__name__, function.__defaults__, function.__closure__)
     body.__kwdefaults__ = function.__kwdefaults__
     _composites[function] = body
@@ -281,6 +288,10 @@ def _reentered(function: Callable) -> Callable:
 
 
 _COMPOSITES = {"torch.nn.functional", "torch.functional"}
+
+for _function in vars(F).values():  # ahead, because torch.compile cannot trace how they are made
+    if _asks_for_overrides(_function) and _function.__module__ in _COMPOSITES:
+        _reentered(_function)
 
 
 def _name(function: Callable) -> str:
@@ -296,11 +307,12 @@ def _name(function: Callable) -> str:
 
 def _missing(operation: str) -> str:
     where = _module_path()
+    near = ", ".join(difflib.get_close_matches(operation.rsplit(".", 1)[-1], RULES))
     return (
         f"no jet rule for `{operation}`{f' at `{where}`' if where else ''}. Register one with "
         f"@jetprop.jets.rule(name, kind) or @jetprop.jets.elementwise(name), or push the jet through with "
         f'jetprop.jets.push(model, jet, backend="reference") (nested reverse mode: right, and slow). '
-        f"{len(RULES)} operators have rules: {', '.join(sorted(RULES))}"
+        f"{len(RULES)} operators have rules, see jetprop.jets.RULES{f'; near in name: {near}' if near else ''}"
     )
 
 

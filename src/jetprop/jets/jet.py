@@ -168,7 +168,7 @@ class Jet:
             return
         if bool(rows.sum().isfinite()) or bool(rows.isfinite().all()):  # the sum is cheap, but may overflow
             return
-        bad = (~rows.isfinite()).flatten(1).sum(1)
+        bad = (~rows.isfinite()).reshape(len(rows), -1).sum(1)
         row = int(bad.nonzero()[0])
         raise ValueError(
             f"row {row} of the jet (derivative {self.basis[row]}) holds {int(bad[row])} NaN or infinite entries out of "
@@ -206,6 +206,11 @@ class Jet:
     def requires_grad(self) -> bool:
         """Whether autograd records what happens to the rows."""
         return self.rows.requires_grad
+
+    @property
+    def is_cpu(self) -> bool:
+        """Whether the rows lie in main memory."""
+        return self.rows.is_cpu
 
     @property
     def is_cuda(self) -> bool:
@@ -351,6 +356,26 @@ class Jet:
         @property
         def mT(self) -> Jet:
             """The last two axes exchanged."""
+            ...
+
+        @property
+        def H(self) -> Jet:
+            """The conjugate transpose of a matrix."""
+            ...
+
+        @property
+        def mH(self) -> Jet:
+            """The last two axes exchanged, conjugated."""
+            ...
+
+        @property
+        def real(self) -> Jet:
+            """The real part."""
+            ...
+
+        @property
+        def imag(self) -> Jet:
+            """The imaginary part."""
             ...
 
         @property

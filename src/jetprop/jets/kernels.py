@@ -21,14 +21,17 @@ from functools import cache
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
+from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from jetprop.jets import tiles
 from jetprop.jets.algebra import Row, compose, compose_adjoint, composition, product, product_adjoint
 from jetprop.jets.basis import Basis
 
-__all__ = ["Tower", "add_to_value", "apply_tower", "compilation", "compile_kernels", "linear", "multiply"]
+__all__ = ["Tower", "add_to_value", "apply_tower", "compilation", "compile_kernels", "linear", "multiply", "pullback"]
 
 Tower = Callable[[Tensor, int], "list[Tensor | None]"]
 """`tower(z, order)` returns [f(z), f'(z), …, f⁽ᵒʳᵈᵉʳ⁾(z)], None standing for a derivative that vanishes identically."""
@@ -76,26 +79,27 @@ def _run(name: str, function: Callable[..., Tensor], tensors: tuple[Tensor, ...]
     ):
         return function(*tensors, *constants)
     key = (function, *constants, first.dtype, first.device.type)
-    flat = [t.detach().reshape(t.shape[0], -1).contiguous() for t in tensors]
-    compiled = _compiled.get(key) or _compile(key, name, lambda *rows: function(*rows, *constants), flat)
-    return function(*tensors, *constants) if compiled is None else compiled(*flat).view(first.shape)
+    contiguous = [t.contiguous() for t in tensors]
+    compiled = _compiled.get(key) or _compile(key, name, lambda *rows: function(*rows, *constants), contiguous)
+    return function(*tensors, *constants) if compiled is None else compiled(*contiguous)
 
 
 def _compile(
     key: tuple, name: str, function: Callable[..., Tensor], example: list[Tensor]
 ) -> Callable[..., Tensor] | None:
-    device = example[0].device.type
-    name = f"{name}, {str(example[0].dtype).removeprefix('torch.')}"
+    dtype, device = example[0].dtype, example[0].device.type
+    name = f"{name}, {str(dtype).removeprefix('torch.')}"
     if not _compiler_present(device):
         return _give_up(f"no compiler for {device} found (a C++ compiler, e.g. g++; Triton on CUDA)")
     log.info("compiling %s (once, some seconds) …", name)
     start = time.perf_counter()
     try:
-        # Traced and compiled without Dynamo: the key fixes all that its guards would check (contiguous [R, N] tensors
-        # of one dtype and device), and checking them would cost as much as a small kernel.
-        graph = make_fx(function, tracing_mode="symbolic")(*example)
-        options = {"config_patches": {"max_pointwise_cat_inputs": 1}}
-        compiled = torch._inductor.standalone_compile(graph, [*example], dynamic_shapes="from_graph", options=options)
+        # Traced and compiled without Dynamo: the key fixes all that its guards would check (contiguous tensors of one
+        # dtype and device), and checking them would cost as much as a small kernel.
+        flat = [_flat(t) for t in example]
+        graph = make_fx(function, tiles.DECOMPOSITIONS, tracing_mode="symbolic")(*flat)
+        compiled = tiles.tiled(graph, dtype) if device == "cpu" else None
+        compiled = compiled or _fused(graph, flat)
         compiled(*example)
     except Exception as error:  # noqa: BLE001 - whatever a compiler raises, the eager function is right
         return _give_up(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
@@ -103,6 +107,17 @@ def _compile(
     _seconds[name] = round(time.perf_counter() - start, 2)
     log.info("compiled %s in %.1f s", name, _seconds[name])
     return compiled
+
+
+def _fused(graph: GraphModule, flat: list[Any]) -> Callable[..., Tensor]:
+    """The kernel as one loop over the entries, which suits GPUs, by PyTorch's compiler."""
+    options = {"config_patches": {"max_pointwise_cat_inputs": 1}}
+    compiled = torch._inductor.standalone_compile(graph, flat, dynamic_shapes="from_graph", options=options)
+    return lambda *tensors: compiled(*map(_flat, tensors)).view(tensors[0].shape)
+
+
+def _flat(rows: Tensor) -> Tensor:
+    return rows.detach().reshape(rows.shape[0], -1)
 
 
 @cache
@@ -153,6 +168,10 @@ class _Elementwise(Function):
             return _tower_adjoint(z, g, ctx.tower, ctx.basis), None, None, None
         name = f"{ctx.name} adjoint, {len(ctx.basis)} rows"
         return _run(name, _tower_adjoint, (z, g), ctx.tower, ctx.basis), None, None, None
+
+
+ElementwiseNode: type = _Elementwise._backward_cls  # type: ignore[attr-defined]
+"""What autograd keeps of an elementwise function: its input as `saved_tensors`, and `tower`, `basis` and `name`."""
 
 
 def apply_tower(rows: Tensor, tower: Tower, basis: Basis, name: str) -> Tensor:
@@ -214,42 +233,49 @@ def multiply(u: Tensor, v: Tensor, basis: Basis) -> Tensor:
     return _Product.apply(u, v, basis)
 
 
+def pullback(g: Tensor, v: Tensor, basis: Basis) -> Tensor:
+    """The cotangent of u in `multiply(u, v, basis)`, from that of the product."""
+    return _Pullback.apply(g, v, basis)
+
+
 # ---- linear layers --------------------------------------------------------------------------------------------------
 
 
 class _Linear(Function):
-    """X Wᵀ with b added to the value rows: one matrix product each for output, weights and inputs.
+    """X Wᵀ with b added to the value row: one matrix product each for output, weights and inputs.
 
-    Takes and returns matrices: what is saved has to be an input itself for second derivatives to reach it, and what is
-    returned no view, so that it may be changed in place.
+    What is saved is the input itself, or second derivatives would not reach it; what is returned is no view, so that it
+    may be changed in place.
     """
 
     @staticmethod
-    def forward(ctx: Any, flat: Tensor, weight: Tensor, bias: Tensor | None, count: int) -> Tensor:
-        ctx.save_for_backward(flat, weight)
-        ctx.count, ctx.biased = count, bias is not None
-        out = torch.mm(flat, weight.t())
+    def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(rows, weight)
+        ctx.biased = bias is not None
+        out = F.linear(rows.contiguous(), weight)
         if bias is not None:
-            out[:count].add_(bias)
+            out[0].add_(bias)
         return out
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple:
-        flat, weight = ctx.saved_tensors
-        for_rows, for_weight, for_bias, _ = ctx.needs_input_grad
+        rows, weight = ctx.saved_tensors
+        for_rows, for_weight, for_bias = ctx.needs_input_grad
+        flat = _matrix(g)
         return (
-            torch.mm(g, weight) if for_rows else None,
-            torch.mm(g.t(), flat) if for_weight else None,
-            g[: ctx.count].sum(0) if ctx.biased and for_bias else None,
-            None,
+            torch.mm(flat, weight).view(rows.shape) if for_rows else None,
+            torch.mm(flat.t(), _matrix(rows)) if for_weight else None,
+            _matrix(g[0]).sum(0) if ctx.biased and for_bias else None,
         )
+
+
+def _matrix(rows: Tensor) -> Tensor:
+    return rows.reshape(-1, rows.shape[-1])
 
 
 def linear(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """All rows through a linear layer: rows `[R, …, in]`, weight `[out, in]`, bias `[out]` for the value row."""
-    flat = rows.reshape(-1, rows.shape[-1])
-    out = _Linear.apply(flat, weight, bias, flat.shape[0] // rows.shape[0])
-    return out.view(*rows.shape[:-1], weight.shape[0])
+    return _Linear.apply(rows, weight, bias)
 
 
 # ---- constants ------------------------------------------------------------------------------------------------------

@@ -2,8 +2,9 @@
 
 It is the oracle of the tests and the opt-in road for operations without a rule. Forward mode would be faster, but
 nested forward mode of torch 2.13 is silently wrong through layer_norm, batch_norm (training), instance_norm, det and
-slogdet; reverse over reverse is not. (Three levels of reverse mode are wrong through batch_norm in training, too:
-torch's double-backward formula holds the batch statistics constant. Compose the normalisation yourself there.)
+slogdet; reverse over reverse is not. (Three levels of reverse mode are wrong through layer_norm and, in
+training, batch_norm, too: torch's double-backward formula holds the statistics constant. Compose the normalisation
+yourself there.)
 """
 
 from __future__ import annotations

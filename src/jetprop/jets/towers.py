@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from jetprop.jets.algebra import compose, composition, product
+from jetprop.jets.algebra import Composition, compose, composition, product
 from jetprop.jets.basis import Basis
 from jetprop.jets.remember import remembered
 
@@ -29,10 +29,14 @@ def _line(order: int) -> Basis:
     return Basis.directional(1, order)
 
 
+@remembered
+def _formula(order: int) -> Composition:
+    return composition(_line(order))
+
+
 def chain(outer: Sequence[Tensor | None], inner: Sequence[Tensor | None]) -> TowerOf:
     """The tower of f∘g from the tower of f at g(z) and the tower of g at z."""
-    order = len(inner) - 1
-    return compose(composition(_line(order)), outer, inner)
+    return compose(_formula(len(inner) - 1), outer, inner)
 
 
 def times(u: Sequence[Tensor | None], v: Sequence[Tensor | None]) -> TowerOf:

@@ -1,4 +1,4 @@
-"""Cases of products, quotients, powers and matrix products."""
+"""Cases of sums, products, quotients and powers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ X = drawn(2, 3)
 OTHER = drawn(2, 3, seed=3)
 POSITIVE = drawn(2, 3, low=0.4, high=2.0)
 WIDTH = drawn(2, 3, low=0.5, high=1.5, seed=4)
-SQUARE = drawn(2, 2, seed=5)
 INTEGERS = torch.tensor([[0, 1, 2], [3, 0, 1]])
 
 
@@ -84,42 +83,6 @@ CASES = [
     ),
     Case("float_power", lambda x: torch.float_power(x, 3), X, "", {"method": lambda x: x.float_power(3)}),
     Case("float_power", lambda x: torch.float_power(x, WIDTH), POSITIVE, "tensor"),
-    Case(
-        "matmul",
-        lambda x: x @ OTHER.T,
-        X,
-        "constant",
-        {
-            "torch": lambda x: torch.matmul(x, OTHER.T),
-            "mm": lambda x: torch.mm(x, OTHER.T),
-            "method": lambda x: x.matmul(OTHER.T),
-        },
-        per_sample=True,
-    ),
-    Case("matmul", lambda x: OTHER.T @ x, X, "constant first", {"mm": lambda x: OTHER.T.mm(x)}),
-    Case("matmul", lambda x: x @ x.mT, X, "jets"),
-    Case("matmul", lambda x: torch.bmm(x, drawn(2, 2, 3, seed=6)), drawn(2, 1, 2), "bmm"),
-    Case("matmul", lambda x: torch.mv(SQUARE, x), drawn(2), "mv", {"matmul": lambda x: SQUARE @ x}),
-    Case("matmul", lambda x: torch.mv(x, SQUARE[0]), SQUARE, "mv of a jet", {"matmul": lambda x: x @ SQUARE[0]}),
-    Case("matmul", lambda x: torch.dot(x, SQUARE[0]), drawn(2), "dot", {"method": lambda x: SQUARE[0].dot(x)}),
-    Case("matmul", lambda x: torch.dot(x, x), drawn(3), "dot of jets"),
-    Case("rmatmul", lambda x: x.__rmatmul__(OTHER.T), X),
-    Case("inner", lambda x: torch.inner(x, OTHER), X, "", {"method": lambda x: OTHER.inner(x).T}),
-    Case("inner", lambda x: torch.inner(x, x), SQUARE, "jets"),
-    Case("inner", lambda x: torch.inner(x[0], OTHER), X, "vector"),
-    Case("inner", lambda x: torch.inner(x.sum(), OTHER), X, "0-d"),
-    Case(
-        "addmm",
-        lambda x: torch.addmm(x[:, :2], x, OTHER.T, beta=0.5, alpha=2),
-        X,
-        "",
-        {"method": lambda x: x[:, :2].addmm(x, OTHER.T, beta=0.5, alpha=2)},
-    ),
-    Case("addmm", lambda x: torch.addmm(x, SQUARE, OTHER), X, "constant product"),
-    Case(
-        "addmm", lambda x: torch.baddbmm(OTHER, x, OTHER[None].mT @ SQUARE.new_ones(1, 2, 3)), drawn(1, 2, 3), "baddbmm"
-    ),
-    Case("addmm", lambda x: torch.addmv(SQUARE[0], SQUARE, x), drawn(2), "addmv"),
     Case(
         "addcmul",
         lambda x: torch.addcmul(OTHER, x, x, value=0.5),

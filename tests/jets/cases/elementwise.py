@@ -154,5 +154,11 @@ AT_KINKS = {
     "prelu": (lambda x: F.prelu(x, tensor([0.3])), [0.0]),
     "rrelu": (lambda x: F.rrelu(x, training=False), [0.0]),
     "softsign": (F.softsign, [0.0]),
+    **{name: (getattr(torch, name), [0.5, 0.5, 0.2, 0.2]) for name in ("amax", "amin", "max", "min", "median")},
+    "max of an axis": (lambda x: x.max(1)[0], [0.5, 0.5, 0.2]),
+    "aminmax": (lambda x: torch.cat(list(torch.aminmax(x, dim=1))), [0.5, 0.5, 0.2, 0.2]),
+    "huber_loss": (lambda x: F.huber_loss(x, 0 * x, reduction="none"), [1.0, -1.0, 0.0]),
+    "smooth_l1_loss": (lambda x: F.smooth_l1_loss(x, 0 * x, reduction="none"), [1.0, -1.0, 0.0]),
+    "l1_loss": (lambda x: F.l1_loss(x, 0 * x, reduction="none"), [0.0]),
 }
 """Kinks, at which the first derivative is PyTorch's own choice."""

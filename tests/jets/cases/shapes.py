@@ -93,6 +93,7 @@ CASES = [
     ),
     case("expand", lambda x: x.expand(2, 2, 3), label="new axis"),
     case("expand_as", lambda x: x.expand_as(torch.zeros(2, 2, 3)), CUBE),
+    case("broadcast_tensors", lambda x: torch.broadcast_tensors(x, torch.zeros(2, 2, 3))[0], CUBE),
     case("repeat", lambda x: x.repeat(2, 1), tuple=lambda x: x.repeat((2, 1)), tile=lambda x: torch.tile(x, (2, 1))),
     case("repeat", lambda x: x.repeat(2, 1, 1), label="new axis"),
     case("repeat", lambda x: x.tile(2), label="tile", tuple=lambda x: torch.tile(x, dims=(2,))),

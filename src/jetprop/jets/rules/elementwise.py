@@ -17,7 +17,7 @@ from jetprop.jets.jet import Jet
 from jetprop.jets.kernels import Tower, apply_tower
 from jetprop.jets.rules.operands import is_jet
 
-__all__ = ["KinkWarning", "elementwise", "warn_of_kink"]
+__all__ = ["OF_COMPLEX", "KinkWarning", "elementwise", "warn_of_kink"]
 
 
 class KinkWarning(UserWarning):
@@ -68,6 +68,8 @@ def elementwise(name: str, *spellings: str | Callable, kink: bool = False) -> Ca
                 raise TypeError(f"{name} on a jet takes {list(names)} and inplace, got {(*args, inplace)}")
             chosen = {**defaults, **dict(zip(names, args, strict=False)), **kwargs}
             _check_options(name, chosen, defaults)
+            if x.is_complex():
+                return _of_complex(name, x, _bound(tower, tuple(chosen.items())), inplace)
             if kink:
                 warn_of_kink(name, x.basis.order)
             source = x.rows.clone() if inplace else x.rows
@@ -81,6 +83,23 @@ def elementwise(name: str, *spellings: str | Callable, kink: bool = False) -> Ca
         return tower
 
     return register
+
+
+OF_COMPLEX: dict[str, Callable[[Jet, Tower], Jet]] = {}
+"""What functions do on complex jets, given the tower with its options; those not named here refuse them."""
+
+
+def _of_complex(name: str, x: Jet, tower: Tower, inplace: bool) -> Jet:
+    if name not in OF_COMPLEX:
+        raise TypeError(
+            f"{name} of a complex jet has no rule: it is not holomorphic, or not known to be; apply it to jet.real and "
+            f"jet.imag, or to jet.abs(). Complex jets go through: {', '.join(sorted(OF_COMPLEX))}"
+        )
+    out = OF_COMPLEX[name](x, tower)
+    if inplace:
+        x.rows.copy_(out.rows)
+        return x
+    return out
 
 
 _towers: dict[tuple, Tower] = {}

@@ -24,7 +24,7 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Jet:
     """`X Wᵀ + b`: one matrix product for the value and all derivatives."""
     if is_jet(bias):
         return plus(F.linear(x, weight), bias)
-    if is_jet(weight) or not is_jet(x):
+    if is_jet(weight) or not is_jet(x) or x.is_complex():
         out = bilinear(lambda a, b: F.linear(a, b), x, weight)
         return out if bias is None else plus(out, bias)
     same_device("linear", x, weight)

@@ -71,7 +71,7 @@ def aligned(rows: Tensor, ndim: int) -> Tensor:
     return rows if missing <= 0 else rows.reshape(rows.shape[0], *[1] * missing, *rows.shape[1:])
 
 
-def jet_of(x: Jet | Tensor | float, like: Jet) -> Jet:
+def jet_of(x: Jet | Tensor | complex, like: Jet) -> Jet:
     """The operand as a jet over the basis of another: constants get zero rows."""
     if isinstance(x, Jet):
         return x
@@ -80,13 +80,13 @@ def jet_of(x: Jet | Tensor | float, like: Jet) -> Jet:
     return Jet._of(torch.cat([value.unsqueeze(0), zeros]), like.basis)
 
 
-def lifted(c: Tensor | float, like: Jet) -> Tensor:
+def lifted(c: Tensor | complex, like: Jet) -> Tensor:
     """A constant as a plain tensor; numbers take the dtype and device of a jet, arrays of NumPy keep their dtype."""
     if isinstance(c, Tensor):
         return c
     if isinstance(c, (list, tuple, str)):
         raise TypeError(f"a jet meets jets, tensors and numbers, got {type(c).__name__}; make it a tensor first")
-    dtype = None if getattr(c, "shape", ()) else like.dtype
+    dtype = None if getattr(c, "shape", ()) else like.dtype.to_complex() if isinstance(c, complex) else like.dtype
     return torch.as_tensor(c, dtype=dtype, device=like.device)
 
 

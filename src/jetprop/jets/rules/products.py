@@ -1,25 +1,27 @@
-"""Arithmetic between jets, tensors and numbers: sums, products, quotients, powers, matrix products."""
+"""Arithmetic between jets, tensors and numbers, entry by entry: sums, products, quotients, powers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from jetprop.jets import towers
-from jetprop.jets.algebra import Row, compose, composition
-from jetprop.jets.dispatch import RULES, SPELLINGS, rule
+from jetprop.jets.algebra import Row, compose, composition, product
+from jetprop.jets.basis import Basis
+from jetprop.jets.dispatch import RULES, rule
 from jetprop.jets.jet import Jet
 from jetprop.jets.kernels import add_to_value, multiply
+from jetprop.jets.remember import remembered
 from jetprop.jets.rules import elementwise as _elementwise  # noqa: F401 - registers `reciprocal`, `log`, `exp`
 from jetprop.jets.rules.elementwise import elementwise
 from jetprop.jets.rules.operands import aligned, autocast_as, common_basis, is_jet, lifted
 
-__all__ = ["bilinear", "plus", "product_of"]
+__all__ = ["Run", "bilinear", "plus", "product_of", "runs", "stacked_rows"]
 
-Operand = Jet | Tensor | float
+Operand = Jet | Tensor | complex
 
 
 def _promoted(x: Jet, y: Operand) -> torch.dtype:
@@ -43,6 +45,7 @@ def plus(x: Operand, y: Operand, alpha: float = 1) -> Jet:
     dtype = _promoted(x, c)
     shape = torch.broadcast_shapes(x.shape, c.shape)
     rows = aligned(x.rows, len(shape)).expand(-1, *shape)
+    c = c.to(dtype) if dtype.is_complex else c
     return Jet._of(add_to_value(rows.to(dtype), c if alpha == 1 else alpha * c), x.basis)
 
 
@@ -55,6 +58,8 @@ def product_of(x: Operand, y: Operand) -> Jet:
         basis, dtype = common_basis(x, y), _promoted(x, y)
         shape = torch.broadcast_shapes(x.shape, y.shape)
         u, v = (aligned(j.rows, len(shape)).expand(-1, *shape).to(dtype) for j in (x, y))
+        if dtype.is_complex:  # the kernel's adjoint is that of real rows
+            return stacked_rows(product(basis, u.unbind(0), v.unbind(0)), basis)
         return Jet._of(multiply(u, v, basis), basis)
     if not isinstance(y, Tensor) and not getattr(y, "shape", ()):
         return Jet._of(x.rows * y, x.basis)
@@ -62,32 +67,86 @@ def product_of(x: Operand, y: Operand) -> Jet:
     return Jet._of((aligned(x.rows, c.dim()) * c).to(_promoted(x, c)), x.basis)
 
 
-def bilinear(operation: Callable[[Tensor, Tensor], Tensor], x: Operand, y: Operand) -> Jet:
+class Run(NamedTuple):
+    """Products of rows that one call forms: `u[left]` times `v[right]`, a slice for one of the two or for both.
+
+    `receivers[k]` holds, for the k-th product, pairs (row of the result, factor).
+    """
+
+    left: slice | int
+    right: slice | int
+    receivers: tuple[tuple[tuple[int, float], ...], ...]
+
+
+@remembered
+def runs(basis: Basis) -> tuple[Run, ...]:
+    """The Leibniz table of a basis in few runs: one row against consecutive ones, or consecutive rows in step."""
+    receivers: dict[tuple[int, int], list[tuple[int, float]]] = {}
+    for row, left, right, factor in basis.terms:
+        receivers.setdefault((left, right), []).append((row, factor))
+    found: list[Run] = []
+    while receivers:
+        longest: list[tuple[int, int]] = []
+        for left, right in receivers:
+            for down, along in ((0, 1), (1, 0), (1, 1)):
+                if (left - down, right - along) in receivers:
+                    continue
+                length = 1
+                while (left + down * length, right + along * length) in receivers:
+                    length += 1
+                if length > len(longest):
+                    longest = [(left + down * k, right + along * k) for k in range(length)]
+        (left, right), (last_left, last_right) = longest[0], longest[-1]
+        found.append(
+            Run(
+                slice(left, last_left + 1) if last_left > left or len(longest) == 1 else left,
+                slice(right, last_right + 1) if last_right > right else right,
+                tuple(tuple(receivers.pop(pair)) for pair in longest),
+            )
+        )
+    return tuple(found)
+
+
+def bilinear(operation: Callable[[Tensor, Tensor], Tensor], x: Operand, y: Operand, stacked: bool = False) -> Jet:
     """A bilinear operation of two operands, at least one of them a jet, by the Leibniz rule.
 
     Args:
         operation: bilinear in its two tensors.
         x: a jet or a constant.
         y: a jet or a constant.
+        stacked: whether the operation also takes either operand, or both, with an axis of rows in front, and then gives
+            its result with one: a few calls serve all pairs of rows, and one call those of a constant.
     """
     basis = common_basis(x, y)
-    if is_jet(x) and is_jet(y):
-        u, v = x.rows.unbind(0), y.rows.unbind(0)
-        rows: list[Row] = [None] * len(basis)
-        for row, left, right, factor in basis.terms:
-            term = operation(u[left], v[right])
-            term = term if factor == 1 else factor * term
-            total = rows[row]
-            rows[row] = term if total is None else total + term
-        return _stacked(rows, basis)
-    if is_jet(x):
-        assert isinstance(y, Tensor)
-        return Jet._of(torch.stack([operation(u, y) for u in x.rows.unbind(0)]), basis)
-    assert isinstance(x, Tensor) and is_jet(y)
-    return Jet._of(torch.stack([operation(x, v) for v in y.rows.unbind(0)]), basis)
+    if not (is_jet(x) and is_jet(y)):
+        rows, constant = (x.rows, y) if is_jet(x) else (y.rows, x)  # type: ignore[union-attr]
+        assert isinstance(constant, Tensor)
+        apply = operation if is_jet(x) else lambda row, c: operation(c, row)
+        return Jet._of(apply(rows, constant) if stacked else torch.stack([apply(r, constant) for r in rows]), basis)
+    total: list[Row] = [None] * len(basis)
+    u, v = x.rows.unbind(0), y.rows.unbind(0)
+    if stacked:
+        for left, right, receivers in runs(basis):
+            # One `unbind` for single rows: the adjoint of each `rows[k]` would fill a tensor of all rows with zeros.
+            a = x.rows[left] if isinstance(left, slice) else u[left]
+            b = y.rows[right] if isinstance(right, slice) else v[right]
+            for term, rows in zip(operation(a, b).unbind(0), receivers, strict=True):
+                for row, factor in rows:
+                    total[row] = _added(total[row], term, factor)
+        return stacked_rows(total, basis)
+    for row, left, right, factor in basis.terms:
+        total[row] = _added(total[row], operation(u[left], v[right]), factor)
+    return stacked_rows(total, basis)
 
 
-def _stacked(rows: list[Row], basis: Any) -> Jet:
+def _added(total: Row, term: Tensor, factor: float) -> Tensor:
+    if total is None:
+        return term if factor == 1 else factor * term
+    return torch.add(total, term, alpha=factor)
+
+
+def stacked_rows(rows: Sequence[Row], basis: Basis) -> Jet:
+    """The jet of these rows, broadcast to the value; None stands for zeros."""
     value = rows[0]
     assert value is not None
     return Jet._of(torch.stack([torch.zeros_like(value) if r is None else r.expand_as(value) for r in rows]), basis)
@@ -154,9 +213,10 @@ def pow(x: Any, y: Any) -> Jet:
             return RULES["exp"].apply(product_of(y, RULES["log"].apply(x)))
         return _exponential(lifted(x, y), y)
     assert is_jet(x)
-    if isinstance(y, Tensor) and y.dim() == 0 and not y.requires_grad and not torch.compiler.is_compiling():
+    constant = isinstance(y, Tensor) and y.dim() == 0 and not (y.requires_grad or y.is_complex())
+    if constant and not torch.compiler.is_compiling():
         x, y = x.to(_promoted(x, y)), float(y)
-    if not isinstance(y, Tensor) and not getattr(y, "shape", ()):
+    if not isinstance(y, (Tensor, complex)) and not getattr(y, "shape", ()):
         if y == 1:
             return Jet._of(x.rows.clone(), x.basis)
         return RULES["square"].apply(x) if y == 2 else RULES["power of a jet"].apply(x, float(y))
@@ -175,7 +235,7 @@ def _powers(x: Jet, exponent: Tensor) -> Jet:
         vanishing = (factor == 0) & (z == 0)  # 0 times infinity otherwise
         slope = factor * torch.pow(torch.where(vanishing, 1, z), p - k - 1)
         tower.append(torch.where(vanishing, 0, slope))
-    return _stacked(compose(composition(x.basis), tower, rows), x.basis)
+    return stacked_rows(compose(composition(x.basis), tower, rows), x.basis)
 
 
 def _exponential(base: Tensor, y: Jet) -> Jet:
@@ -185,7 +245,7 @@ def _exponential(base: Tensor, y: Jet) -> Jet:
     rows = aligned(y.rows, len(shape)).expand(-1, *shape).to(dtype).unbind(0)
     value, logarithm = torch.pow(base, rows[0]), torch.log(torch.where(base == 0, 1, base.to(dtype)))
     tower = [value, *(value * logarithm**k for k in range(1, y.basis.order + 1))]
-    return _stacked(compose(composition(y.basis), tower, rows), y.basis)
+    return stacked_rows(compose(composition(y.basis), tower, rows), y.basis)
 
 
 @rule("rpow", "composition")
@@ -202,68 +262,6 @@ def float_power(x: Operand, y: Operand) -> Jet:
 
 def _double(x: Operand) -> Operand:
     return x.to(torch.float64) if isinstance(x, Jet | Tensor) else x
-
-
-def _matmul_axes(x: Jet | Tensor, y: Jet | Tensor) -> tuple[Jet | Tensor, Jet | Tensor, bool, bool]:
-    """Vectors as matrices, as `torch.matmul` takes them."""
-    row_vector, column_vector = x.dim() == 1, y.dim() == 1
-    return x.unsqueeze(0) if row_vector else x, y.unsqueeze(-1) if column_vector else y, row_vector, column_vector
-
-
-@rule("matmul", "bilinear", "mm", "bmm", "mv", "dot")
-def matmul(x: Jet | Tensor, y: Jet | Tensor) -> Jet:
-    """The matrix product, batched and broadcast as PyTorch does it."""
-    x, y, row_vector, column_vector = _matmul_axes(x, y)
-    basis = common_basis(x, y)
-    ndim = max(x.dim(), y.dim())
-    if is_jet(x) and is_jet(y):
-        out = bilinear(torch.matmul, x, y)
-    elif is_jet(x):
-        assert isinstance(y, Tensor)
-        out = Jet._of(torch.matmul(aligned(x.rows, ndim), y), basis)
-    else:
-        assert is_jet(y)
-        out = Jet._of(torch.matmul(x, aligned(y.rows, ndim)), basis)
-    if column_vector:
-        out = out.squeeze(-1)
-    return out.squeeze(-1 if column_vector else -2) if row_vector else out
-
-
-def _matmul_of_tensors(x: Any, y: Any) -> Jet:
-    """`tensor.matmul(jet)` and `tensor @ jet`, as which torch.compile also calls `jet @ tensor`, exchanged."""
-    if torch.compiler.is_compiling() and not is_jet(x):
-        raise RuntimeError(
-            "torch.compile confuses `jet @ tensor` with `tensor @ jet`; write torch.matmul(x, y) or a torch.nn.Linear"
-        )
-    return matmul(x, y)
-
-
-for _method in (Tensor.matmul, Tensor.__matmul__):
-    SPELLINGS[_method] = _matmul_of_tensors
-
-
-@rule("rmatmul", "bilinear")
-def rmatmul(x: Jet, y: Jet | Tensor) -> Jet:
-    """`y @ x`."""
-    return matmul(y, x)
-
-
-@rule("inner", "bilinear")
-def inner(x: Jet | Tensor, y: Jet | Tensor) -> Jet:
-    """Products summed over the last axes of both."""
-    if x.dim() == 0 or y.dim() == 0:
-        return product_of(x, y)
-    flat = matmul(x, y.reshape(-1, y.shape[-1]).transpose(0, 1))
-    return flat.reshape(*x.shape[:-1], *y.shape[:-1])
-
-
-@rule("addmm", "composition", "baddbmm", "addmv")
-def addmm(c: Any, x: Jet | Tensor, y: Jet | Tensor, *, beta: float = 1, alpha: float = 1) -> Jet:
-    """`β c + α x y`."""
-    product: Any = matmul(x, y) if is_jet(x) or is_jet(y) else torch.matmul(x, y)
-    if torch.is_autocast_enabled(product.device.type):
-        c = c.to(product.dtype)
-    return plus(alpha * product if alpha != 1 else product, beta * c if beta != 1 else c)
 
 
 @rule("addcmul", "composition")

@@ -14,6 +14,7 @@ from jetprop.jets.dispatch import RULES, SPELLINGS, rule
 from jetprop.jets.jet import Jet
 from jetprop.jets.rules.elementwise import warn_of_kink
 from jetprop.jets.rules.operands import aligned, axis, common_basis, is_jet, jet_of
+from jetprop.jets.rules.reductions import among_the_extreme
 
 __all__: list[str] = []
 
@@ -87,8 +88,7 @@ def _extremum(name: str) -> Callable:
             return _pairwise(torch.ge if name == "max" else torch.le, x, dim)
         search = torch.argmax if name == "max" else torch.argmin
         if dim is None:
-            flat = x.reshape(-1)
-            return _take(flat, search(flat.value), 0, False)
+            return among_the_extreme(x, getattr(torch, name)(x.value.detach()), (), False)
         if x.dim() == 0:
             return _extremum_kind(name)((x, torch.zeros_like(x.value, dtype=torch.long)))
         indices = search(x.value, dim, keepdim=True)
@@ -114,7 +114,8 @@ for _name in ("max", "min"):
 
 
 def _pairwise(better: Callable, x: Any, y: Any) -> Jet:
-    return where(better(_value(x), _value(y)), x, y)
+    x0 = _value(x)
+    return where(better(x0, _value(y)) | x0.isnan(), x, y)
 
 
 def _value(x: Any) -> Any:
@@ -143,6 +144,12 @@ def clamp_min(x: Jet | Tensor, min: Jet | Tensor | float) -> Jet:
 def clamp_max(x: Jet | Tensor, max: Jet | Tensor | float) -> Jet:
     """Not above `max`."""
     return where(_value(x) <= _value(max), x, max)
+
+
+@rule("nan_to_num", "selection")
+def nan_to_num(x: Jet, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Jet:
+    """Constants in the place of NaN and infinities."""
+    return where(x.value.isfinite(), x, torch.nan_to_num(x.value.detach(), nan, posinf, neginf))
 
 
 @rule("gather", "selection")
@@ -185,7 +192,9 @@ def _of_value(function: Callable) -> Callable:
 for _name, _alias in {"lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal"}.items():
     rule(_name, "value", _alias)(_of_value(getattr(torch, _name)))
 
-for _name in """isnan isinf isfinite argmax argmin argsort signbit logical_not allclose equal is_same_size
+for _name in """isnan isinf isfinite isposinf isneginf isreal signbit isclose allclose equal is_same_size isin
+    argmax argmin argsort nonzero count_nonzero any all logical_not logical_and logical_or logical_xor
+    searchsorted bucketize histc bernoulli multinomial result_type nelement ndimension element_size get_device
     """.split():
     rule(_name, "value")(_of_value(getattr(torch, _name, None) or getattr(Tensor, _name)))
 
@@ -218,5 +227,6 @@ def _equality(name: str) -> Callable:
     return apply
 
 
+rule("bool", "value")(_of_value(Tensor.bool))
 rule("eq", "value")(_equality("eq"))
 rule("ne", "value", "not_equal")(_equality("ne"))

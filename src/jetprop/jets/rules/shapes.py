@@ -120,6 +120,13 @@ def expand_as(x: Jet | Tensor, other: Jet | Tensor) -> Jet | Tensor:
     return x.expand(other.shape)
 
 
+@rule("broadcast_tensors", "selection")
+def broadcast_tensors(*tensors: Any) -> list[Any]:
+    """All of one shape, without copying."""
+    shape = torch.broadcast_shapes(*(x.shape for x in tensors))
+    return [x.expand(shape) for x in tensors]
+
+
 @rule("repeat", "selection", "tile")
 def repeat(x: Jet, *repeats: Any, **names: Any) -> Jet:
     """The value tiled."""
