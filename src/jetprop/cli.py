@@ -91,6 +91,7 @@ def demo(
 
     from jetprop import experiments
     from jetprop.report import table, write_demo
+    from jetprop.training import CheckpointError
 
     folder = runs / f"{seconds:g}s-seed{seed}"
     if again:
@@ -100,7 +101,7 @@ def demo(
         record = experiments.demo(context, seconds)
         record.save(folder)
         path = write_demo(record, report)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, CheckpointError) as error:
         _fail(error)
     console.print(table(record))
     console.print(f"The report, one self-contained page: {path.resolve()}", soft_wrap=True)
@@ -164,6 +165,7 @@ def reproduce(
     _prepare()
     from jetprop import experiments
     from jetprop.report import table, write_experiment, write_gallery
+    from jetprop.training import CheckpointError
 
     try:
         if len(name) == 1 and name[0] not in experiments.EXPERIMENTS:
@@ -185,7 +187,7 @@ def reproduce(
             for note in record.notes:
                 console.print(f"- {note}")
             console.print(", ".join(map(str, pages)))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, CheckpointError) as error:
         _fail(error)
 
 
@@ -204,32 +206,54 @@ class BenchName(StrEnum):
     """What can be measured."""
 
     engine = "engine"
+    rivals = "rivals"
 
 
 @app.command()
 def bench(
-    name: Annotated[BenchName, typer.Argument(help="What to measure.")] = BenchName.engine,
+    name: Annotated[
+        BenchName,
+        typer.Argument(help="engine: against the bare matrix products; rivals: beside torch.func, JAX and others."),
+    ] = BenchName.engine,
     seconds: Annotated[float, typer.Option(help="For each case, beside warm-up.")] = 20.0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    rivals: Annotated[bool, typer.Option(help="Measure nested torch.func and double backward too.")] = True,
-    widths: Annotated[str, typer.Option(help="Widths L of 1681-L-L-L-128-9.")] = "256,1024",
+    rivals: Annotated[bool, typer.Option(help="engine: nested torch.func and double backward too.")] = True,
+    widths: Annotated[str, typer.Option(help="engine: widths L of 1681-L-L-L-128-9.")] = "256,1024",
+    models: Annotated[
+        str | None, typer.Option(help="rivals: mlp-L, cnn-C, transformer-E with sizes, and commas; by default six.")
+    ] = None,
+    orders: Annotated[str, typer.Option(help="rivals: orders of derivatives.")] = "1,2,3",
+    batch: Annotated[int, typer.Option(help="Samples a step.")] = 64,
+    limit: Annotated[float, typer.Option(help="rivals: who takes more seconds for a step is measured once.")] = 10.0,
     out: Annotated[Path | None, typer.Option(help="Write the figures as JSON.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="rivals: draw them, as .svg, .pdf or .png.")] = None,
 ) -> None:
-    """Measure the engine against the bare matrix products of the same rows."""
+    """Measure whole training steps: time, memory, and whether the gradient is right."""
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # the profiler that counts memory else announces each of its steps
     _prepare(patient=False)
-    from jetprop.benchmarks import EngineCase, bench_engine
+    from jetprop import benchmarks
     from jetprop.experiments.records import environment
-    from jetprop.report import bench_table
+    from jetprop.report import bench_table, rivals_figure, rivals_table, save
 
-    found = []
-    for width in widths.split(","):
-        for order in (1, 2):
-            found.append(bench_engine(EngineCase(int(width), order), seconds, device, rivals, console.print))
-    console.print(bench_table(found))
-    if out:
-        out.write_text(json.dumps({"environment": environment(), "cases": found}, indent=1) + "\n", encoding="utf-8")
-        console.print(str(out))
+    try:
+        if name is BenchName.engine:
+            cases = [benchmarks.EngineCase(int(w), order, batch) for w in widths.split(",") for order in (1, 2)]
+            found = [benchmarks.bench_engine(case, seconds, device, rivals, console.print) for case in cases]
+        else:
+            chosen = [int(order) for order in orders.split(",")]
+            found = []
+            for model in models.split(",") if models else benchmarks.RIVAL_MODELS:
+                found += benchmarks.bench_rivals(model, chosen, batch, seconds, limit, device, progress=console.print)
+        console.print((bench_table if name is BenchName.engine else rivals_table)(found))
+        if out:
+            out.write_text(
+                json.dumps({"environment": environment(), "cases": found}, indent=1) + "\n", encoding="utf-8"
+            )
+            console.print(str(out))
+        if plot and name is BenchName.rivals:
+            console.print(str(save(rivals_figure(found), plot)))
+    except (ValueError, OSError, CheckpointError) as error:
+        _fail(error)
 
 
 if __name__ == "__main__":
