@@ -235,24 +235,28 @@ def bench(
     from jetprop.experiments.records import environment
     from jetprop.report import bench_table, rivals_figure, rivals_table, save
 
+    found: list[dict] = []
+
+    def keep(cases: list[dict]) -> None:
+        found.extend(cases)
+        if out:
+            text = json.dumps({"environment": environment(), "cases": found}, indent=1) + "\n"
+            out.write_text(text, encoding="utf-8")
+
     try:
         if name is BenchName.engine:
-            cases = [benchmarks.EngineCase(int(w), order, batch) for w in widths.split(",") for order in (1, 2)]
-            found = [benchmarks.bench_engine(case, seconds, device, rivals, console.print) for case in cases]
+            for case in [benchmarks.EngineCase(int(w), order, batch) for w in widths.split(",") for order in (1, 2)]:
+                keep([benchmarks.bench_engine(case, seconds, device, rivals, console.print)])
         else:
             chosen = [int(order) for order in orders.split(",")]
-            found = []
             for model in models.split(",") if models else benchmarks.RIVAL_MODELS:
-                found += benchmarks.bench_rivals(model, chosen, batch, seconds, limit, device, progress=console.print)
+                keep(benchmarks.bench_rivals(model, chosen, batch, seconds, limit, device, progress=console.print))
         console.print((bench_table if name is BenchName.engine else rivals_table)(found))
         if out:
-            out.write_text(
-                json.dumps({"environment": environment(), "cases": found}, indent=1) + "\n", encoding="utf-8"
-            )
             console.print(str(out))
         if plot and name is BenchName.rivals:
             console.print(str(save(rivals_figure(found), plot)))
-    except (ValueError, OSError, CheckpointError) as error:
+    except (ValueError, OSError) as error:
         _fail(error)
 
 

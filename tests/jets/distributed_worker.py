@@ -38,10 +38,15 @@ def run(rank: int, folder: str) -> None:
     dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=PROCESSES)
     try:
         for search in (False, True):
-            model = DistributedDataParallel(network(), find_unused_parameters=search)
-            output = model(batch()[rank::PROCESSES])
-            assert isinstance(output, Jet) and output.basis == BASIS
-            loss(output).backward()
-            torch.save(gradients(model), Path(folder) / f"{rank}-{search}.pt")
+            _step(rank, folder, search)
+        dist.barrier()  # neither takes its threads down while the other still talks to them
     finally:
         dist.destroy_process_group()
+
+
+def _step(rank: int, folder: str, search: bool) -> None:
+    model = DistributedDataParallel(network(), find_unused_parameters=search)
+    output = model(batch()[rank::PROCESSES])
+    assert isinstance(output, Jet) and output.basis == BASIS
+    loss(output).backward()
+    torch.save(gradients(model), Path(folder) / f"{rank}-{search}.pt")

@@ -205,6 +205,18 @@ def test_losses_under_autocast_compute_in_single_precision(name: str) -> None:
     torch.testing.assert_close(found.value, expected, rtol=BFLOAT16.relative, atol=BFLOAT16.absolute)
 
 
+@pytest.mark.filterwarnings("ignore:LSTM with projections:UserWarning")
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_under_autocast_have_the_dtype_of_the_plain_call(name: str) -> None:
+    model = seeded(NETWORKS[name]).float()
+    x = drawn(3, 2, 2).float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        (plain, ends), (found, carried) = model(x), model(Jet.seed(x))
+    for ours, theirs in zip([found, *carried], [plain, *ends], strict=True):
+        assert ours.dtype == theirs.dtype
+        BFLOAT16.check(ours.value, theirs)
+
+
 @pytest.mark.compiled
 def test_cells_and_losses_compile_whole() -> None:
     model = seeded(Decoder)

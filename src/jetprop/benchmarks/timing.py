@@ -30,18 +30,21 @@ class Timing:
     turns: int
 
 
-def take_turns(contestants: Mapping[str, Callable[[], object]], reference: str, seconds: float) -> dict[str, Timing]:
-    """Run every contestant in turns of random order, again and again, for about `seconds` in all (at least five turns).
+def take_turns(
+    contestants: Mapping[str, Callable[[], object]], reference: str, seconds: float, at_least: int = 5
+) -> dict[str, Timing]:
+    """Run every contestant in turns of random order, again and again, for about `seconds` in all.
 
     Args:
         contestants: name to a function of no arguments, warmed up already.
         reference: the one whose time is the unit of the ratios.
         seconds: the budget.
+        at_least: the number of turns that are taken whatever the budget.
     """
     times: dict[str, list[float]] = {name: [] for name in contestants}
     order, turn = random.Random(0), list(contestants.items())
     begin = time.perf_counter()
-    while len(times[reference]) < 5 or time.perf_counter() - begin < seconds:
+    while len(times[reference]) < at_least or time.perf_counter() - begin < seconds:
         order.shuffle(turn)  # who follows whom matters: the one before leaves its memory in the caches
         for name, run in turn:
             start = time.perf_counter()

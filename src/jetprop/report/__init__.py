@@ -12,6 +12,7 @@ from jetprop.report.figures import Plot, Series, comparison, lines, points
 from jetprop.report.gallery import Group, gallery_sheet, write_gallery
 from jetprop.report.page import write_demo, write_experiment
 from jetprop.report.pictures import Picture, image_grid, labelled_cube, picture, predicted_cubes
+from jetprop.report.rivals import rivals_figure, rivals_markdown, rivals_table
 from jetprop.report.tables import Grid, bench_markdown, bench_table, cell, grid, markdown, table
 
 __all__ = [
@@ -32,6 +33,9 @@ __all__ = [
     "markdown",
     "picture",
     "points",
+    "rivals_figure",
+    "rivals_markdown",
+    "rivals_table",
     "predicted_cubes",
     "save",
     "table",

@@ -52,10 +52,10 @@ CASES = [
     Case("matmul", lambda x: OTHER.T @ x, X, "constant first", {"mm": lambda x: OTHER.T.mm(x)}),
     Case("matmul", lambda x: x @ x.mT, X, "jets"),
     Case("matmul", lambda x: torch.bmm(x, drawn(2, 2, 3, seed=6)), drawn(2, 1, 2), "bmm"),
-    Case("matmul", lambda x: torch.mv(SQUARE, x), drawn(2), "mv", {"matmul": lambda x: SQUARE @ x}),
-    Case("matmul", lambda x: torch.mv(x, SQUARE[0]), SQUARE, "mv of a jet", {"matmul": lambda x: x @ SQUARE[0]}),
-    Case("matmul", lambda x: torch.dot(x, SQUARE[0]), drawn(2), "dot", {"method": lambda x: SQUARE[0].dot(x)}),
-    Case("matmul", lambda x: torch.dot(x, x), drawn(3), "dot of jets"),
+    Case("mv", lambda x: torch.mv(SQUARE, x), drawn(2), "", {"matmul": lambda x: SQUARE @ x}),
+    Case("mv", lambda x: torch.mv(x, SQUARE[0]), SQUARE, "of a jet", {"matmul": lambda x: x @ SQUARE[0]}),
+    Case("dot", lambda x: torch.dot(x, SQUARE[0]), drawn(2), "", {"method": lambda x: SQUARE[0].dot(x)}),
+    Case("dot", lambda x: torch.dot(x, x), drawn(3), "of jets"),
     Case("rmatmul", lambda x: x.__rmatmul__(OTHER.T), X),
     Case("inner", lambda x: torch.inner(x, OTHER), X, "", {"method": lambda x: OTHER.inner(x).T}),
     Case("inner", lambda x: torch.inner(x, x), SQUARE, "jets"),
@@ -72,7 +72,7 @@ CASES = [
     Case(
         "addmm", lambda x: torch.baddbmm(OTHER, x, OTHER[None].mT @ SQUARE.new_ones(1, 2, 3)), drawn(1, 2, 3), "baddbmm"
     ),
-    Case("addmm", lambda x: torch.addmv(SQUARE[0], SQUARE, x), drawn(2), "addmv"),
+    Case("addmv", lambda x: torch.addmv(SQUARE[0], SQUARE, x), drawn(2)),
     Case("matmul", lambda x: torch.linalg.matmul(BLOCKS, x), drawn(2, 1), "constant of higher rank"),
     Case("matmul", lambda x: x[0] @ x.unsqueeze(-1) @ SQUARE[:1], drawn(2, 2), "jets of differing rank"),
     Case("addmm", lambda x: torch.addmm(X.new_full((2, 2), torch.nan), x, x.mT, beta=0), X, "without the first"),
@@ -100,6 +100,7 @@ CASES = [
     Case("vdot", lambda x: torch.vdot(x, OTHER[0]), drawn(3), "", {"method": lambda x: OTHER[0].vdot(x)}),
     Case("vecdot", lambda x: torch.linalg.vecdot(x, OTHER), X),
     Case("vecdot", lambda x: torch.linalg.vecdot(x, x[:1], dim=0), X, "jets"),
+    Case("vecdot", lambda x: torch.linalg.vecdot(x[0], x), X, "broadcast"),
     Case(
         "outer",
         lambda x: torch.outer(x, OTHER[0]),

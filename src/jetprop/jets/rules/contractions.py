@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from math import prod
 from string import ascii_letters
 from typing import Any
@@ -24,7 +25,7 @@ __all__ = ["contract", "matmul"]
 # ---- matrix products ------------------------------------------------------------------------------------------------
 
 
-@rule("matmul", "bilinear", "mm", "bmm", "mv", "dot")
+@rule("matmul", "bilinear", "mm", "bmm")
 def matmul(x: Jet | Tensor, y: Jet | Tensor) -> Jet:
     """The matrix product, batched and broadcast as PyTorch does it."""
     row_vector, column_vector = x.dim() == 1, y.dim() == 1  # vectors are taken as matrices
@@ -55,6 +56,26 @@ for _method in (Tensor.matmul, Tensor.__matmul__):
 def rmatmul(x: Jet, y: Jet | Tensor) -> Jet:
     """`y @ x`."""
     return matmul(y, x)
+
+
+def _of_vectors(name: str) -> Callable[[Any, Any], Jet]:
+    """Products with vectors, whose precision autocast lowers on some devices and not on others."""
+    operator = getattr(torch, name)
+
+    def apply(x: Any, y: Any) -> Jet:
+        kept = torch.is_autocast_enabled(x.device.type)
+        if kept:
+            entries = ((z.value if is_jet(z) else z)[(slice(1),) * z.dim()] for z in (x, y))
+            kept = operator(*entries).dtype == x.dtype
+        with torch.autocast(x.device.type, enabled=False) if kept else nullcontext():
+            return matmul(x.conj() if name == "vdot" else x, y)
+
+    apply.__doc__ = f"`torch.{name}`."
+    return apply
+
+
+for _name in ("mv", "dot", "vdot"):
+    rule(_name, "bilinear")(_of_vectors(_name))
 
 
 @rule("multi_dot", "composition")
@@ -103,16 +124,12 @@ def chain_matmul(*matrices: Any) -> Jet:
     return multi_dot(matrices)
 
 
-@rule("vdot", "bilinear")
-def vdot(x: Jet | Tensor, y: Jet | Tensor) -> Jet:
-    """Σ x̄ᵢ yᵢ."""
-    return matmul(x.conj(), y)
-
-
 @rule("vecdot", "bilinear")
 def vecdot(x: Jet | Tensor, y: Jet | Tensor, *, dim: int = -1) -> Jet:
     """Σ x̄ᵢ yᵢ along an axis, the others broadcast."""
-    return product_of(x.conj(), y).sum(dim)
+    shape = torch.broadcast_shapes(x.shape, y.shape)
+    x, y = (z.expand(shape).movedim(dim, -1) for z in (x.conj(), y))
+    return matmul(x.unsqueeze(-2), y.unsqueeze(-1)).squeeze((-2, -1))
 
 
 @rule("inner", "bilinear")
@@ -163,10 +180,16 @@ SPELLINGS[torch.linalg.cross] = _vector_product
 # ---- products added to something ------------------------------------------------------------------------------------
 
 
-@rule("addmm", "composition", "baddbmm", "addmv")
+@rule("addmm", "composition", "baddbmm")
 def addmm(c: Any, x: Any, y: Any, *, beta: float = 1, alpha: float = 1) -> Jet:
     """`β c + α x y`."""
     return _accumulated(c, torch.matmul(x, y), beta, alpha)
+
+
+@rule("addmv", "composition")
+def addmv(c: Any, x: Any, y: Any, *, beta: float = 1, alpha: float = 1) -> Jet:
+    """`β c + α x y`, y a vector."""
+    return _accumulated(c, torch.mv(x, y), beta, alpha)
 
 
 @rule("addbmm", "composition")

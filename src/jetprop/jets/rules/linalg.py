@@ -136,7 +136,7 @@ def cholesky_inverse(L: Jet, upper: bool = False) -> Jet:
     return cholesky_solve(torch.eye(L.shape[-1], dtype=L.dtype, device=L.device).expand(L.shape), L, upper)
 
 
-@_linear_algebra("matrix_power")
+@rule("matrix_power", "composition")
 def matrix_power(A: Jet, n: int) -> Jet:
     """Aⁿ, by repeated squaring; of the inverse for n < 0."""
     if n < 0:

@@ -301,10 +301,11 @@ def cross_entropy(
     of_class = [-1] + [1] * (x.dim() - 1 - place)
     weighted = log if weight is None else log * weight.reshape(of_class)
     if target.shape == x.shape:
+        if not target.is_floating_point():
+            raise TypeError(f"expected probabilities (floating point) in the value's shape, got {target.dtype}")
         if label_smoothing:
             target = target * (1 - label_smoothing) + label_smoothing / classes
-        loss = -(weighted * target).sum(place)
-        return loss.sum() / max(loss.numel(), 1) if reduction == MEAN else _reduced(loss, reduction)
+        return _reduced(-(weighted * target).sum(place), reduction)
     loss, weights = _picked(log, target, weight, ignore_index)
     if label_smoothing:
         even = -weighted.sum(place).masked_fill(target == ignore_index, 0.0) / classes

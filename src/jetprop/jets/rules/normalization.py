@@ -54,7 +54,7 @@ class _Standardised(Function):
     def backward(ctx: Any, g: Tensor | None, g_rho: Tensor | None) -> tuple:
         y, rho = ctx.saved_tensors
         over, basis = ctx.over, ctx.basis
-        count = y.numel() // rho.numel()
+        count = prod([y.shape[a] for a in over])
         out, along = torch.zeros_like(y), torch.zeros_like(rho)
         if g is not None:
             out = pullback(g, rho.expand_as(y), basis)
@@ -155,7 +155,7 @@ def group_norm(
             f"num_groups={num_groups}"
         )
     x = autocast_as(lambda v, _: torch.group_norm(v.expand(2, 2), 1), x)
-    grouped = x.reshape(x.shape[0], num_groups, -1)
+    grouped = x.reshape(x.shape[0], num_groups, x.shape[1] // num_groups * prod(x.shape[2:]))
     return _scaled(standardised(grouped, (-1,), eps).reshape(x.shape), weight, bias, x.dim() - 1, x.dtype)
 
 
@@ -290,5 +290,7 @@ def var(
 def std(
     x: Jet, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, correction: float | None = None
 ) -> Jet:
-    """The standard deviation along axes."""
-    return var(x, dim, unbiased, keepdim, correction=correction).sqrt()
+    """The standard deviation along axes; where it is 0, so are its derivatives, as in PyTorch."""
+    variance = var(x, dim, unbiased, keepdim, correction=correction)
+    zero = variance.value == 0
+    return torch.where(zero, 0, torch.where(zero, 1, variance).sqrt())  # type: ignore[return-value]

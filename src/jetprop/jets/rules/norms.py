@@ -68,8 +68,13 @@ def _powers(x: Jet, p: float) -> Jet:
         return product_of(x.conj(), x).real if x.is_complex() else product_of(x, x)
     if not x.is_complex():
         even = p > 0 and p % 2 == 0
-        return RULES["power of a jet"].apply(x if even else x * torch.sign(x.value), p)
-    return RULES["power of a jet"].apply(x.abs(), p)
+        x = x if even else x * torch.sign(x.value)
+    else:
+        x = x.abs()
+    if p > 1:
+        return RULES["power of a jet"].apply(x, p)
+    zero = x.value == 0  # entries without slope, in PyTorch too
+    return torch.where(zero, 0, RULES["power of a jet"].apply(torch.where(zero, 1, x), p))  # type: ignore[return-value]
 
 
 @rule("matrix_norm", "composition")

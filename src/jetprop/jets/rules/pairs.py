@@ -12,7 +12,7 @@ from torch import Tensor
 from jetprop.jets.dispatch import rule
 from jetprop.jets.jet import Jet
 from jetprop.jets.kernels import add_to_value
-from jetprop.jets.rules.operands import aligned, is_jet, lifted
+from jetprop.jets.rules.operands import aligned, common_basis, is_jet, lifted
 from jetprop.jets.rules.selection import where
 
 __all__: list[str] = []
@@ -32,11 +32,11 @@ def _sum(x: Any, y: Any) -> Any:
 
 
 def _constant(value: Tensor, x: Any, y: Any) -> Jet:
-    """A value without slope; known to autograd, which finds zeros, as it does for `floor`."""
+    """A value that no row reaches; known to autograd, which finds zeros, as it does for `floor`."""
     like = _like(x, y)
     rows = aligned(like.rows, value.dim()).expand(-1, *value.shape).to(value.dtype)
     nowhere = rows.masked_fill(torch.ones((), dtype=torch.bool, device=rows.device), 0)
-    return Jet._of(add_to_value(nowhere, value.detach()), like.basis)
+    return Jet._of(add_to_value(nowhere, value), like.basis)
 
 
 @rule("atan2", "composition", "arctan2")
@@ -98,11 +98,10 @@ def ldexp(x: Any, y: Any) -> Jet:
 @rule("copysign", "selection")
 def copysign(x: Any, y: Any) -> Jet:
     """`|x|` with the sign of y."""
-    x0 = torch.as_tensor(_value(x))
-    value = torch.copysign(x0, _value(y))
+    x0, y0 = (torch.as_tensor(_value(c)) for c in (x, y))
     if not is_jet(x):
-        return _constant(value, x, y)
-    return x * torch.where(x0 == 0, 0, value / torch.where(x0 == 0, 1, x0)).detach().to(value.dtype)
+        return _constant(torch.copysign(x0, y0), x, y)
+    return x * (torch.sign(x0) * torch.copysign(torch.ones_like(x0), y0)).detach()
 
 
 def _remainder(name: str) -> Callable:
@@ -111,6 +110,7 @@ def _remainder(name: str) -> Callable:
     def apply(x: Any, y: Any) -> Jet:
         value = function(_value(x), _value(y))
         quotient = ((torch.as_tensor(_value(x)) - value) / _value(y)).round().detach()
+        common_basis(x, y)
         like = _like(x, y)
         rows = torch.zeros_like(value).expand(len(like.basis) - 1, *value.shape)
         if is_jet(x):
@@ -136,13 +136,13 @@ def rremainder(x: Jet, y: Any) -> Jet:
 @rule("floor_divide", "selection")
 def floor_divide(x: Any, y: Any) -> Jet:
     """The quotient rounded down: no slope where it has one."""
-    return _constant(torch.floor_divide(_value(x), _value(y)), x, y)
+    return _constant(torch.floor_divide(_value(x), _value(y)).detach(), x, y)
 
 
 @rule("rfloor_divide", "selection", "__rfloordiv__")
 def rfloor_divide(x: Jet, y: Any) -> Jet:
     """`y // x`."""
-    return _constant(torch.floor_divide(_value(y), x.value), x, x)
+    return _constant(torch.floor_divide(_value(y), x.value).detach(), x, x)
 
 
 @rule("heaviside", "selection")

@@ -17,7 +17,7 @@ from jetprop.jets.kernels import add_to_value, multiply
 from jetprop.jets.remember import remembered
 from jetprop.jets.rules import elementwise as _elementwise  # noqa: F401 - registers `reciprocal`, `log`, `exp`
 from jetprop.jets.rules.elementwise import elementwise
-from jetprop.jets.rules.operands import aligned, autocast_as, common_basis, is_jet, lifted
+from jetprop.jets.rules.operands import aligned, autocast_as, common_basis, is_jet, jet_of, lifted
 
 __all__ = ["Run", "bilinear", "plus", "product_of", "runs", "stacked_rows"]
 
@@ -288,6 +288,10 @@ def prod(x: Jet, dim: int | None = None, keepdim: bool = False, *, dtype: torch.
     x = autocast_as(torch.prod, x if dtype is None else x.to(dtype))
     if dim is None:
         return prod(x.reshape(-1), 0)
+    if x.dim() == 0:
+        return x.clone()
+    if not x.shape[dim]:
+        return jet_of(torch.prod(x.value, dim, keepdim), x)
     factors = list(x.unbind(dim))
     while len(factors) > 1:
         factors = [a * b for a, b in zip(factors[::2], factors[1::2], strict=False)] + factors[len(factors) // 2 * 2 :]

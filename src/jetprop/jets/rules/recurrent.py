@@ -127,6 +127,15 @@ def _network(
     return x, *(torch.stack(list(of_all)) for of_all in zip(*finals, strict=True))
 
 
+def _as_autocast_has_them(states: State, fused: bool) -> State:
+    """States in autocast's lower precision where PyTorch has one kernel for the whole cell, which lowers them too."""
+    device = states[0].device.type
+    if not (fused and torch.is_autocast_enabled(device)):
+        return states
+    dtype = torch.get_autocast_dtype(device)
+    return tuple(s if s.dtype == torch.float64 else s.to(dtype) for s in states)
+
+
 def _sequence(step: Step) -> Callable:
     """The operator over sequences: padded `(x, hx, parameters, …, batch_first)`, or packed `(x, sizes, hx, …)`."""
 
@@ -138,6 +147,8 @@ def _sequence(step: Step) -> Callable:
             x, sizes, states, parameters, *options = args
             sizes, batch_first = sizes.tolist(), False
         states = tuple(states) if isinstance(states, (tuple, list)) else (states,)
+        fused = step is _lstm_step and sizes is None and states[0].shape == states[-1].shape
+        states = _as_autocast_has_them(states, fused or x.device.type == "cuda")
         out, *final = _network(step, x.transpose(0, 1) if batch_first else x, states, parameters, sizes, *options)
         return (out.transpose(0, 1) if batch_first else out, *final)
 
@@ -149,6 +160,7 @@ def _cell(step: Step) -> Callable:
 
     def apply(x: Any, hx: Any, ih: Any, hh: Any, bias_ih: Any = None, bias_hh: Any = None) -> Any:
         state: Any = tuple(hx) if isinstance(hx, (tuple, list)) else (hx,)
+        state = _as_autocast_has_them(state, x.device.type == "cuda")
         h, *c = step(F.linear(x, ih, bias_ih), state, _Weights(ih, hh, bias_ih, bias_hh))
         return (h, *c) if c else h
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from jetprop.jets.dispatch import RULES, rule
 from jetprop.jets.jet import Jet
-from jetprop.jets.rules.operands import aligned, autocast_as, axes, axis, is_jet, jet_of
+from jetprop.jets.rules.operands import aligned, autocast_as, axes, axis, common_basis, is_jet, jet_of
 
 __all__ = ["among_the_extreme"]
 
@@ -24,10 +24,10 @@ def among_the_extreme(x: Jet, extreme: Tensor, dim: Any, keepdim: bool) -> Jet:
         dim: the axes.
         keepdim: whether the result keeps them.
     """
+    if not x.dim():
+        return x.clone()
     chosen = torch.where(extreme.isnan(), x.value.isnan(), x.value.detach() == extreme)
     over = axes(dim, x.dim())
-    if not over:
-        return x.clone()
     rows = torch.where(chosen, x.rows, 0).sum(over, keepdim)
     return Jet._of(rows / chosen.sum([a - 1 for a in over], keepdim), x.basis)
 
@@ -133,6 +133,7 @@ for _name in ("cummax", "cummin"):
 def diff(x: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None) -> Jet:
     """The n-th forward difference along an axis."""
     like = next(part for part in (x, prepend, append) if is_jet(part))
+    common_basis(x, prepend, append)
     parts = [jet_of(part, like).rows for part in (prepend, x, append) if part is not None]
     place = axis(dim, like.dim())
     return Jet._of(torch.diff(torch.cat(parts, place), n, place), like.basis)

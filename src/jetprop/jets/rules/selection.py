@@ -13,7 +13,7 @@ from torch import Tensor
 from jetprop.jets.dispatch import RULES, SPELLINGS, rule
 from jetprop.jets.jet import Jet
 from jetprop.jets.rules.elementwise import warn_of_kink
-from jetprop.jets.rules.operands import aligned, axis, common_basis, is_jet, jet_of
+from jetprop.jets.rules.operands import aligned, autocast_to, axis, common_basis, is_jet, jet_of
 from jetprop.jets.rules.reductions import among_the_extreme
 
 __all__: list[str] = []
@@ -137,13 +137,13 @@ def minimum(x: Jet | Tensor, y: Jet | Tensor) -> Jet:
 @rule("clamp_min", "selection")
 def clamp_min(x: Jet | Tensor, min: Jet | Tensor | float) -> Jet:
     """Not below `min`."""
-    return where(_value(x) >= _value(min), x, min)
+    return _pairwise(torch.ge, x, min)
 
 
 @rule("clamp_max", "selection")
 def clamp_max(x: Jet | Tensor, max: Jet | Tensor | float) -> Jet:
     """Not above `max`."""
-    return where(_value(x) <= _value(max), x, max)
+    return _pairwise(torch.le, x, max)
 
 
 @rule("nan_to_num", "selection")
@@ -164,6 +164,9 @@ def prelu(x: Jet, weight: Tensor) -> Jet:
     if is_jet(weight) or not is_jet(x):
         raise TypeError("prelu with a jet as its weight has no rule; only its input may be a jet")
     warn_of_kink("prelu", x.basis.order)
+    if torch.is_autocast_enabled(x.device.type):
+        rows, weight = autocast_to(x.rows, weight)
+        x = Jet._of(rows, x.basis)
     shape = [1] * x.dim()
     if weight.numel() > 1:
         shape[1 if x.dim() > 1 else 0] = weight.numel()

@@ -109,16 +109,21 @@ def softmin(x: Jet, dim: int | None = None, _stacklevel: Any = 3, dtype: torch.d
 def logsumexp(x: Jet, dim: int | tuple[int, ...], keepdim: bool = False) -> Jet:
     """`ln Σ eˣ`, shifted by the largest entry."""
     x = autocast_as(torch.logsumexp, x)
+    if not x.numel():
+        return x.exp().sum(dim, keepdim).log()
     top = x.value.detach().amax(dim, keepdim=True)
+    top = top.masked_fill(top.isinf(), 0)
     out = (x - top).exp().sum(dim, keepdim=True).log() + top
     return out if keepdim else out.squeeze(dim)
 
 
 @rule("log_softmax", "composition")
 def log_softmax(x: Jet, dim: int | None = None, _stacklevel: Any = 3, dtype: torch.dtype | None = None) -> Jet:
-    """`x − logsumexp x`."""
+    """`x − logsumexp x`, both shifted by the largest entry, whose digits would be lost in the difference."""
     dim, x = _softmax_axis(x, dim), autocast_as(torch.log_softmax, _converted(x, _stacklevel, dtype))
-    return x - logsumexp(x, dim, keepdim=True)
+    if x.numel():
+        x = x - x.value.detach().amax(dim, keepdim=True)
+    return x - x.exp().sum(dim, keepdim=True).log()
 
 
 @rule("glu", "composition")

@@ -90,6 +90,7 @@ def quantile(
     x = autocast_as(lambda values, _: torch.quantile(values, 0.5), x)
     x, dim = (x.reshape(-1), 0) if dim is None else (x, dim)
     q = torch.as_tensor(q, dtype=x.dtype, device=x.device)
+    _check_quantile(x, q)
     ordered = sort(x.unsqueeze(0) if x.dim() == 0 else x, dim)[0].movedim(dim, 0)
     ranks = q.reshape(-1) * (len(ordered) - 1)
     rounding = {"lower": torch.floor, "higher": torch.ceil, "nearest": torch.round}
@@ -104,7 +105,17 @@ def quantile(
     else:
         expected = "linear, lower, higher, midpoint or nearest"
         raise ValueError(f"quantile: expected interpolation {expected}, got {interpolation!r}")
+    out = torch.where(ordered.value[-1].isnan(), ordered[-1], out)  # NaN comes last
     if keepdim:
         single = axes_kept != x.dim() or axes_kept == 0
         out = out.reshape(-1, *[1] * axes_kept) if single else out.unsqueeze(dim % x.dim() + 1)
     return out if q.dim() else out.squeeze(0)
+
+
+def _check_quantile(x: Jet, q: Tensor) -> None:
+    if not x.numel() or q.dim() > 1:
+        raise ValueError(
+            f"quantile: expected entries, and q a number or a vector, got shapes {tuple(x.shape)} and {tuple(q.shape)}"
+        )
+    if not torch.compiler.is_compiling() and not bool(((q >= 0) & (q <= 1)).all()):
+        raise ValueError(f"quantile: expected q in [0, 1], got {q.tolist()}")
