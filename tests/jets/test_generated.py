@@ -24,7 +24,7 @@ HERE = [case for case in CASES if not case.cuda or torch.cuda.is_available()]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    metafunc.parametrize("seed", range(int(metafunc.config.getoption("--generated"))))
+    metafunc.parametrize("seed", range(int(str(metafunc.config.getoption("--generated")))))
 
 
 def drawn_basis(draw: random.Random, directions: int, order: int) -> Basis:
