@@ -259,10 +259,14 @@ def test_a_signal_waits_for_the_end_of_the_step_and_a_checkpoint(tmp_path: Path)
             if trainer.step == 7:
                 signal.raise_signal(signal.SIGINT)
 
-    handler = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        fit(recipe(), out=tmp_path, callbacks=[Interrupt()])
-    assert signal.getsignal(signal.SIGINT) is handler
+    handler = signal.default_int_handler
+    before = signal.signal(signal.SIGINT, handler)  # shells start programs in the background with interrupts ignored
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            fit(recipe(), out=tmp_path, callbacks=[Interrupt()])
+        assert signal.getsignal(signal.SIGINT) is handler
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step-000000007.safetensors"]
     rest, whole = fit(recipe(), out=tmp_path), fit(recipe())
     assert all(torch.equal(p, q) for p, q in zip(rest.model.parameters(), whole.model.parameters(), strict=True))
