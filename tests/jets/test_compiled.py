@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 
 import pytest
@@ -168,7 +169,8 @@ def test_a_step_compiles_as_a_whole() -> None:
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernels as after import, compiling from the first element."""
     monkeypatch.setattr(kernels, "COMPILE_FROM", 1)
-    for name, value in {"_compiled": {}, "_seconds": {}, "_fallback": None, "_mode": "auto"}.items():
+    state = {"_compiled": {}, "_seconds": {}, "_fallback": None, "_mode": "auto", "_rows_met": defaultdict(int)}
+    for name, value in state.items():
         monkeypatch.setattr(kernels, name, value)
 
 
@@ -229,6 +231,20 @@ def test_small_calls_are_not_compiled(fresh, monkeypatch) -> None:
     monkeypatch.setattr(kernels, "COMPILE_FROM", 1 << 17)
     gelu_and_product(drawn(len(BASIS), 3))
     assert compilation()["kernels"] == {} and compilation()["eager_because"] is None
+
+
+@pytest.mark.compiled
+def test_small_calls_are_compiled_once_they_have_become_many(fresh, monkeypatch) -> None:
+    monkeypatch.setattr(kernels, "COMPILE_FROM", 1 << 17)
+    monkeypatch.setattr(kernels, "COMPILE_AFTER", 3 * len(BASIS))
+    rows = drawn(len(BASIS), 3)
+    found = [[tensor.clone() for tensor in gelu_and_product(rows)] for _ in range(2)]
+    assert "gelu forward, 6 rows, float64" not in compilation()["kernels"]
+    found.append(gelu_and_product(rows))
+    assert "gelu forward, 6 rows, float64" in compilation()["kernels"]
+    for pair in found[1:]:
+        for ours, eager in zip(pair, found[0], strict=True):
+            ROUNDING.check(ours, eager)
 
 
 def test_compilation_can_be_forbidden(fresh) -> None:

@@ -7,12 +7,15 @@ except for the first layer. Contestants:
 - `eager`: jets, no compiler;
 - `kernels`: jets with compiled elementwise kernels, what a plain call does;
 - `whole step`: jets under the caller's own `torch.compile(fullgraph=True)`;
+- `by hand`: the same products and kernels in a loop written for this network, without autograd or dispatch: what is
+  left between it and the floor is the elementwise work, what is left above it is the price of being general;
 - `torch.func`: `jacfwd` nested to the order, with `vmap` inside, differentiated by autograd;
-- `double backward`: vector-Jacobian products differentiated in their vector, nested to the order.
+- `double backward`: vector-Jacobian products differentiated in their vector, nested to the order;
+- `jax`: `jacfwd` nested to the order and `grad`, jitted, where JAX is installed.
 
 Memory is measured in steps of its own, apart from the timings: the bytes that autograd keeps for backward, the input
 among them, and the most that a step holds at a time on top of parameters and input, gradients included. The floor has
-neither: its operands lie there before it starts.
+neither: its operands lie there before it starts. For JAX it is what XLA has planned.
 """
 
 from __future__ import annotations
@@ -22,14 +25,24 @@ from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from jetprop.benchmarks.engine_in_jax import nested_in_jax
+from jetprop.benchmarks.in_jax import jax_installed
 from jetprop.benchmarks.memory import peak_bytes
 from jetprop.benchmarks.timing import take_turns
-from jetprop.jets import Basis, Jet, compilation, compile_kernels
+from jetprop.jets import Basis, Jet, compilation, compile_kernels, towers
+from jetprop.jets.kernels import tower_adjoint, tower_forward
 
 __all__ = ["EngineCase", "bench_engine"]
 
 DIRECTIONS, OUTPUTS, PIXELS = 6, 9, 1681
+
+SLOW = ("torch.func", "double backward", "jax")
+"""They take turns of their own."""
+
+WITHOUT_AUTOGRAD = ("torch.func", "by hand", "jax")
+"""What they keep for backward cannot be seen: nothing is saved by autograd, or it has no storage."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +73,7 @@ def bench_engine(
         case: which network and order.
         seconds: the time for turns; compilation and warm-up come on top.
         device: "cpu" or "cuda".
-        rivals: whether to measure `torch.func` and double backward too (they are slow).
+        rivals: whether to measure `torch.func`, double backward and (if it is installed, on CPUs) JAX too.
         progress: told what happens, a line at a time.
 
     Returns:
@@ -79,8 +92,10 @@ def bench_engine(
     def loss() -> Tensor:
         return (model(x).rows * cotangent).sum()
 
+    parameters = list(model.parameters())
+
     def forget() -> None:
-        for parameter in model.parameters():
+        for parameter in parameters:
             parameter.grad = None
 
     def step(objective: Callable[[], Tensor]) -> Callable[[], None]:
@@ -103,21 +118,25 @@ def bench_engine(
         "eager": eagerly,
         "kernels": kernels,
         "whole step": step(compiled_loss),
+        "by hand": _by_hand(model, x, cotangent),
     }
     if rivals:
         contestants["torch.func"] = step(lambda: _nested_forward(model, x, cotangent))
         contestants["double backward"] = step(lambda: _double_backward(model, x, cotangent))
+    planned: dict[str, Callable[[], int]] = {}
+    if rivals and jax_installed() and device == "cpu":
+        contestants["jax"], planned["jax"] = nested_in_jax(model, x, cotangent)
     deviation: dict[str, float] = {}
     saved: dict[str, int | None] = {}
     eagerly()
-    truth = [p.grad.clone() for p in model.parameters()]  # type: ignore[union-attr]
+    truth = [p.grad.clone() for p in parameters]  # type: ignore[union-attr]
     for name, run in contestants.items():
         progress(f"L = {case.width}, {len(basis)} rows: first call of {name}")
-        saved[name] = None if name == "torch.func" else _saved_bytes(run)  # its wrapped tensors have no storage
+        saved[name] = None if name in WITHOUT_AUTOGRAD else _saved_bytes(run)
         run()
         if name != "floor":
-            deviation[name] = _distance([p.grad for p in model.parameters()], truth)  # type: ignore[misc]
-    quick = {name: run for name, run in contestants.items() if name not in ("torch.func", "double backward")}
+            deviation[name] = _distance([p.grad for p in parameters], truth)  # type: ignore[misc]
+    quick = {name: run for name, run in contestants.items() if name not in SLOW}
     progress(f"L = {case.width}, {len(basis)} rows: taking turns for {seconds:g} s")
     timings = take_turns(quick, "floor", seconds)
     if rivals:
@@ -130,7 +149,7 @@ def bench_engine(
     for name, run in contestants.items():
         if name != "floor":
             forget()  # gradients from before would be freed within the step
-            peak[name] = peak_bytes(run, device)
+            peak[name] = planned[name]() if name in planned else peak_bytes(run, device)
     return {
         "case": asdict(case),
         "rows": len(basis),
@@ -156,6 +175,31 @@ def _floor(sizes: list[int], rows: int, device: str) -> Callable[[], None]:
             torch.mm(g.t(), x)
             if k:
                 torch.mm(g, w)
+
+    return run
+
+
+def _by_hand(model: nn.Sequential, x: Jet, cotangent: Tensor) -> Callable[[], None]:
+    layers = [layer for layer in model if isinstance(layer, nn.Linear)]
+    sigmoid, basis = towers.sigmoid, x.basis
+
+    @torch.no_grad()
+    def run() -> None:
+        rows, saved = x.rows, []
+        for layer in layers:
+            z = F.linear(rows, layer.weight)
+            z[0].add_(layer.bias)
+            saved.append((rows, z))
+            if layer is not layers[-1]:
+                rows = tower_forward(z, sigmoid, basis, "sigmoid")
+        g = cotangent
+        for layer, (rows, z) in zip(reversed(layers), reversed(saved), strict=True):
+            if layer is not layers[-1]:
+                g = tower_adjoint(z, g, sigmoid, basis, "sigmoid")
+            flat = g.flatten(0, 1)
+            layer.weight.grad, layer.bias.grad = flat.t() @ rows.flatten(0, 1), g[0].sum(0)
+            if layer is not layers[0]:
+                g = (flat @ layer.weight).view(rows.shape)
 
     return run
 

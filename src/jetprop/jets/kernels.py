@@ -5,8 +5,9 @@ kernel's input is saved. Under `create_graph` the adjoint runs as ordinary diffe
 number of further derivatives is right.
 
 Compilation: a kernel is compiled (once for each rule, basis and dtype; a few seconds) when it first meets
-`COMPILE_FROM` elements, if a compiler is there; smaller calls and machines without a compiler run the same functions
-eagerly. Inside a caller's own `torch.compile` the plain functions are traced instead.
+`COMPILE_FROM` elements, or has been called so often on fewer that it pays (`COMPILE_AFTER`), if a compiler is there.
+Until then, and on machines without a compiler, the same functions run eagerly. Inside a caller's own `torch.compile`
+the plain functions are traced instead.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import os
 import shutil
 import time
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, Literal
@@ -31,18 +33,33 @@ from jetprop.jets import tiles
 from jetprop.jets.algebra import Row, compose, compose_adjoint, composition, product, product_adjoint
 from jetprop.jets.basis import Basis
 
-__all__ = ["Tower", "add_to_value", "apply_tower", "compilation", "compile_kernels", "linear", "multiply", "pullback"]
+__all__ = [
+    "Tower",
+    "add_to_value",
+    "apply_tower",
+    "compilation",
+    "compile_kernels",
+    "linear",
+    "multiply",
+    "pullback",
+    "tower_adjoint",
+    "tower_forward",
+]
 
-Tower = Callable[[Tensor, int], "list[Tensor | None]"]
+Tower = Callable[[Tensor, int], "Sequence[Tensor | None]"]
 """`tower(z, order)` returns [f(z), f'(z), …, f⁽ᵒʳᵈᵉʳ⁾(z)], None standing for a derivative that vanishes identically."""
 
 COMPILE_FROM = 1 << 15
-"""Elements (all rows together) from which a kernel is compiled; below it, launching costs more than the arithmetic."""
+"""Elements (all rows together) from which a kernel is compiled at once."""
+
+COMPILE_AFTER = 20_000
+"""Rows, counted over smaller calls, after which a kernel is compiled too: a row costs some ten microseconds eagerly."""
 
 log = logging.getLogger("jetprop")
 
 _mode: Literal["auto", "never"] = "never" if os.environ.get("JETPROP_COMPILE") == "0" else "auto"
 _compiled: dict[tuple, Callable[..., Tensor]] = {}
+_rows_met: defaultdict[tuple, int] = defaultdict(int)
 _seconds: dict[str, float] = {}
 _fallback: str | None = None
 
@@ -72,16 +89,21 @@ def _run(name: str, function: Callable[..., Tensor], tensors: tuple[Tensor, ...]
     if (
         _mode == "never"
         or _fallback is not None
-        or first.numel() < COMPILE_FROM
         or torch.compiler.is_compiling()
         or type(first) is not Tensor
         or torch._C._are_functorch_transforms_active()
     ):
         return function(*tensors, *constants)
     key = (function, *constants, first.dtype, first.device.type)
-    contiguous = [t.contiguous() for t in tensors]
-    compiled = _compiled.get(key) or _compile(key, name, lambda *rows: function(*rows, *constants), contiguous)
-    return function(*tensors, *constants) if compiled is None else compiled(*contiguous)
+    compiled = _compiled.get(key)
+    if compiled is None:
+        if first.numel() < COMPILE_FROM:
+            _rows_met[key] += len(first)
+            if _rows_met[key] < COMPILE_AFTER:
+                return function(*tensors, *constants)
+        example = [t.contiguous() for t in tensors]
+        compiled = _compile(key, name, lambda *rows: function(*rows, *constants), example)
+    return function(*tensors, *constants) if compiled is None else compiled(*[t.contiguous() for t in tensors])
 
 
 def _compile(
@@ -148,6 +170,16 @@ def _tower_adjoint(z: Tensor, g: Tensor, tower: Tower, basis: Basis) -> Tensor:
     return _stacked(compose_adjoint(composition(basis), tower(rows[0], basis.order + 1), rows, g.unbind(0)), rows[0])
 
 
+def tower_forward(z: Tensor, tower: Tower, basis: Basis, name: str) -> Tensor:
+    """The rows of f(z), `[R, …]`, without a graph; arguments as of `apply_tower`."""
+    return _run(f"{name} forward, {len(basis)} rows", _tower_forward, (z,), tower, basis)
+
+
+def tower_adjoint(z: Tensor, g: Tensor, tower: Tower, basis: Basis, name: str) -> Tensor:
+    """The cotangent of z, `[R, …]`, from the cotangent g of f(z), without a graph."""
+    return _run(f"{name} adjoint, {len(basis)} rows", _tower_adjoint, (z, g), tower, basis)
+
+
 def _stacked(rows: Sequence[Row], like: Tensor) -> Tensor:
     return torch.stack([torch.zeros_like(like) if row is None else row for row in rows])
 
@@ -159,15 +191,14 @@ class _Elementwise(Function):
     def forward(ctx: Any, z: Tensor, tower: Tower, basis: Basis, name: str) -> Tensor:  # noqa: ANN401
         ctx.tower, ctx.basis, ctx.name = tower, basis, name
         ctx.save_for_backward(z)
-        return _run(f"{name} forward, {len(basis)} rows", _tower_forward, (z,), tower, basis)
+        return tower_forward(z, tower, basis, name)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple:  # noqa: ANN401
         (z,) = ctx.saved_tensors
         if torch.is_grad_enabled():
             return _tower_adjoint(z, g, ctx.tower, ctx.basis), None, None, None
-        name = f"{ctx.name} adjoint, {len(ctx.basis)} rows"
-        return _run(name, _tower_adjoint, (z, g), ctx.tower, ctx.basis), None, None, None
+        return tower_adjoint(z, g, ctx.tower, ctx.basis, ctx.name), None, None, None
 
 
 ElementwiseNode: type = _Elementwise._backward_cls  # type: ignore[attr-defined]
