@@ -11,6 +11,7 @@ except for the first layer. Contestants:
   left between it and the floor is the elementwise work, what is left above it is the price of being general;
 - `torch.func`: `jacfwd` nested to the order, with `vmap` inside, differentiated by autograd;
 - `double backward`: vector-Jacobian products differentiated in their vector, nested to the order;
+- `CUDA graph`: the step of `kernels` captured once and replayed, on GPUs;
 - `jax`: `jacfwd` nested to the order and `grad`, jitted, where JAX is installed.
 
 Memory is measured in steps of its own, apart from the timings: the bytes that autograd keeps for backward, the input
@@ -41,7 +42,7 @@ DIRECTIONS, OUTPUTS, PIXELS = 6, 9, 1681
 SLOW = ("torch.func", "double backward", "jax")
 """They take turns of their own."""
 
-WITHOUT_AUTOGRAD = ("torch.func", "by hand", "jax")
+WITHOUT_AUTOGRAD = ("torch.func", "by hand", "CUDA graph", "jax")
 """What they keep for backward cannot be seen: nothing is saved by autograd, or it has no storage."""
 
 
@@ -120,6 +121,8 @@ def bench_engine(
         "whole step": step(compiled_loss),
         "by hand": _by_hand(model, x, cotangent),
     }
+    if device == "cuda":
+        contestants["CUDA graph"] = _captured(kernels, parameters)
     if rivals:
         contestants["torch.func"] = step(lambda: _nested_forward(model, x, cotangent))
         contestants["double backward"] = step(lambda: _double_backward(model, x, cotangent))
@@ -202,6 +205,27 @@ def _by_hand(model: nn.Sequential, x: Jet, cotangent: Tensor) -> Callable[[], No
                 g = (flat @ layer.weight).view(rows.shape)
 
     return run
+
+
+def _captured(run: Callable[[], None], parameters: list[nn.Parameter]) -> Callable[[], None]:
+    """A step as a CUDA graph."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            run()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        run()
+    gradients = [parameter.grad for parameter in parameters]
+
+    def replay() -> None:
+        graph.replay()
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+
+    return replay
 
 
 def _path(x: Jet) -> Callable[[Tensor], Tensor]:

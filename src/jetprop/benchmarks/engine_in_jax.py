@@ -38,7 +38,7 @@ def nested_in_jax(model: nn.Sequential, x: Jet, cotangent: Tensor) -> tuple[Call
     import jax.numpy as jnp
 
     directions, order = len(x.basis.directions), x.basis.order
-    pairs = [label for label in x.basis.labels if len(label) == 2]  # type: ignore[arg-type]
+    pairs = [(i, j) for i, j in x.basis.labels[1 + directions :]]  # type: ignore[misc]
     layers = [layer for layer in model if isinstance(layer, nn.Linear)]
 
     def network(parameters: list[tuple[Array, Array]], image: Array) -> Array:
