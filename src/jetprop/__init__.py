@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from jetprop import manifolds, objectives
     from jetprop.estimators import JetRegressor
     from jetprop.jets import Basis, Jet, functional_call
+    from jetprop.oracle import Oracle
 
 __version__ = "0.1.0"
 
-__all__ = ["Basis", "Jet", "JetRegressor", "__version__", "functional_call", "manifolds", "objectives"]
+__all__ = ["Basis", "Jet", "JetRegressor", "Oracle", "__version__", "functional_call", "manifolds", "objectives"]
 
 # Names are imported when they are asked for: the command line has to choose how threads wait before torch is loaded,
 # and `jetprop --help` should not take seconds.
@@ -31,6 +32,7 @@ _HOMES = {
     "Basis": "jetprop.jets",
     "Jet": "jetprop.jets",
     "JetRegressor": "jetprop.estimators",
+    "Oracle": "jetprop.oracle",
     "functional_call": "jetprop.jets",
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch import Tensor
 from jetprop.jets.basis import Basis
 from jetprop.jets.jet import Jet
 
-__all__ = ["Manifold"]
+__all__ = ["Charted", "Manifold", "Points"]
 
 
 @runtime_checkable
@@ -53,5 +53,54 @@ class Manifold(Protocol):
 
         Returns:
             The input jet, rows `[R, n, …]`, and the target jet, rows `[R, n, outputs]`, R the length of the basis.
+        """
+        ...
+
+
+@runtime_checkable
+class Points(Protocol):
+    """n points of a manifold: a dataclass of float64 tensors whose leading axis is n, as `Poses`."""
+
+    def __len__(self) -> int:
+        """How many points, n."""
+        ...
+
+    def __getitem__(self, samples: slice | Tensor) -> Self:
+        """Some of the points: a slice, indices or a mask."""
+        ...
+
+    def moved(self, nu: Tensor) -> Self:
+        """These points after finite steps in the local coordinates, `nu` `[n, dimension]`; `moved(0)` changes nothing.
+
+        The coordinates are those along which `Charted.render` differentiates, at ν = 0.
+        """
+        ...
+
+
+@runtime_checkable
+class Charted(Manifold, Protocol):
+    """A manifold that can be rendered at any point, and knows how to step from one point to another.
+
+    This is what projecting onto a manifold takes (`jetprop.Oracle`). Around every point there are local coordinates ν,
+    which need not be global: rotations have none that are good everywhere.
+    """
+
+    def poses(self, n: int, start: int = 0, device: torch.device | str | None = None) -> Any:  # noqa: ANN401
+        """Points number `start`, …, `start + n - 1` of the sequence that `sample` draws from: `Points`."""
+        ...
+
+    def render(
+        self,
+        poses: Any,  # noqa: ANN401
+        order: int | None = None,
+        *,
+        dtype: torch.dtype = torch.float32,
+        basis: Basis | None = None,
+        directions: Tensor | None = None,
+    ) -> tuple[Jet, Jet]:
+        """The input jet and the target jet at given points, as `Manifold.sample` describes them.
+
+        Raises:
+            ValueError: a point has no image.
         """
         ...
