@@ -12,10 +12,13 @@ from torch import Tensor
 
 from jetprop.jets import Basis, Jet
 
-__all__ = ["Match", "Terms", "Weights", "match"]
+__all__ = ["Groups", "Match", "Terms", "Weights", "match"]
 
 Weights = float | Sequence[float] | Mapping[int, float]
 """Weights of the orders: one for all, one for each order from 0 on, or by order (those not named weigh nothing)."""
+
+Groups = Mapping[str, tuple[int, ...]]
+"""The terms of a cost: name to rows, each row in one of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,20 +29,19 @@ class Terms:
         total: the scalar to minimise, Σ_k weight_k E_k.
         rows: what every row adds to its E_k, `[R]`; normalised, not weighted by order.
         basis: the derivative that each row holds.
+        groups: the rows of each term; by default those of each order, E0, E1, ….
     """
 
     total: Tensor
     rows: Tensor
     basis: Basis
+    groups: Groups | None = None
 
     @property
     def terms(self) -> dict[str, Tensor]:
-        """E0, E1, E2, …, each the sum of its rows, without the weight of its order; differentiable."""
-        return {
-            f"E{order}": self.rows[rows[0] : rows[-1] + 1].sum()
-            for order in range(self.basis.order + 1)
-            if (rows := self.basis.rows_of_order(order))
-        }
+        """E0, E1, E2, …, each the sum of its rows, without its weight; differentiable."""
+        groups = orders_of(self.basis) if self.groups is None else self.groups
+        return {name: torch.stack([self.rows[row] for row in rows]).sum() for name, rows in groups.items()}
 
 
 class Match:
@@ -50,7 +52,9 @@ class Match:
         weights: of the orders, see `match`.
         row_weights: `[R]`, see `match`.
         output_weights: like the value without its batch axis, see `match`.
-        normalizers: `[R]`, see `match`.
+        normalizers: `[R]`, see `match`; or `[R, …]`, for each row and output.
+        groups: terms of your own instead of E0, E1, …: name to rows, each row in one of them. Weights are then by name
+            (those not named weigh nothing).
         empty: what to do where a mask hides every label of an order in a batch: "raise", or let its term be "zero"
             (without a look at the mask, which on a GPU costs time).
 
@@ -72,32 +76,39 @@ class Match:
         self,
         basis: Basis,
         *,
-        weights: Weights = 1.0,
+        weights: Weights | Mapping[str, float] = 1.0,
         row_weights: Tensor | Sequence[float] | None = None,
         output_weights: Tensor | Sequence[float] | None = None,
         normalizers: Tensor | Sequence[float] | None = None,
+        groups: Groups | None = None,
         empty: Literal["raise", "zero"] = "raise",
     ) -> None:
         if empty not in ("raise", "zero"):
             raise ValueError(f'empty is "raise" or "zero", got {empty!r}')
         self.basis, self._raise_if_empty = basis, empty == "raise"
-        self.weights = _weights_of_orders(weights, basis.order)
+        if groups is None:
+            self.groups: Groups = orders_of(basis)
+            by_name = {f"E{k}": w for k, w in enumerate(_weights_of_orders(weights, basis.order))}  # type: ignore[arg-type]
+        else:
+            self.groups = _partition(groups, basis)
+            by_name = _weights_of_groups(weights, self.groups)
         scale = torch.ones(len(basis), dtype=torch.float64)
         if normalizers is not None:
-            factors = _vector("normalizers", normalizers, len(basis))
+            factors = _rows_of_numbers("normalizers", normalizers, len(basis))
             if not bool((factors > 0).all()):
-                row = int((factors <= 0).nonzero()[0])
+                row, *output = (factors <= 0).nonzero()[0].tolist()
                 raise ValueError(
                     f"normalizers must be positive, that of row {row} (derivative {basis[row]}) is "
-                    f"{float(factors[row])}; objectives.normalizers gives 1 to rows that carry nothing"
+                    f"{float(factors[(row, *output)])}; objectives.normalizers gives 1 to rows that carry nothing"
                 )
-            scale = scale / factors**2
+            scale = scale.reshape(-1, *[1] * (factors.dim() - 1)) / factors**2
         if row_weights is not None:
-            scale = scale * _not_negative("row_weights", _vector("row_weights", row_weights, len(basis)))
+            own = _not_negative("row_weights", _vector("row_weights", row_weights, len(basis)))
+            scale = scale * own.reshape(-1, *[1] * (scale.dim() - 1))
         orders = torch.zeros(len(basis), dtype=torch.float64)
-        for order, weight in enumerate(self.weights):
-            orders[list(basis.rows_of_order(order))] = weight
-        if not bool((orders * scale).any()):
+        for name, rows in self.groups.items():
+            orders[list(rows)] = by_name.get(name, 0.0)
+        if not bool((orders.reshape(-1, *[1] * (scale.dim() - 1)) * scale).any()):
             raise ValueError("every weight is zero, so nothing would be trained; give at least one order a weight > 0")
         outputs = None
         if output_weights is not None:
@@ -124,30 +135,53 @@ class Match:
         """
         self._check(prediction, target)
         rows = self._squares(prediction.rows, target.rows, mask, labels)
-        if self._scale.device != rows.device or self._scale.dtype != rows.dtype:
-            self.to(rows.device, rows.dtype)
-        rows = rows * self._scale
-        return Terms(torch.dot(rows, self._orders), rows, self.basis)
+        return Terms(torch.dot(rows, self._orders), rows, self.basis, self.groups)
 
     def total(self, rows: Tensor) -> Tensor:
         """Σ_k weight_k E_k of (averages of) `Terms.rows`."""
         return torch.dot(rows, self._orders.to(rows))
 
+    def named(self, rows: Tensor) -> dict[str, float]:
+        """Every term by its name, of (averages of) `Terms.rows`, without its weight."""
+        return {name: float(rows[list(held)].sum()) for name, held in self.groups.items()}
+
+    def name(self, row: int) -> str:
+        """The term that a row belongs to."""
+        return next(name for name, held in self.groups.items() if row in held)
+
+    def label(self, row: int) -> str:
+        """What a row holds."""
+        return f"derivative {self.basis[row]}"
+
     def _squares(self, prediction: Tensor, target: Tensor, mask: Tensor | None, labels: Tensor | None) -> Tensor:
-        """Batch means of the squared differences, summed over the outputs, `[R]`."""
+        """Batch means of the squared differences, normalised and summed over the outputs, `[R]`."""
         difference = prediction - target
+        if self._scale.device != difference.device or self._scale.dtype != difference.dtype:
+            self.to(difference.device, difference.dtype)
+        for_outputs = self._scale.dim() > 1
+        if for_outputs and self._scale.shape[1:] != prediction.shape[2:]:
+            raise ValueError(
+                f"normalizers are for outputs of shape {tuple(self._scale.shape[1:])}, but one sample's output has "
+                f"{tuple(prediction.shape[2:])}; give one for each row and output"
+            )
         if mask is None:
             squares = difference * difference
             if self._outputs is not None:
                 squares = squares * self._output_weights(squares)
-            return squares.flatten(1).sum(1) / prediction.shape[1]
+            if for_outputs:
+                squares = squares * self._scale.unsqueeze(1)
+            rows = squares.flatten(1).sum(1) / prediction.shape[1]
+            return rows if for_outputs else rows * self._scale
         there = self._mask(mask, difference)
         difference = torch.where(there, difference, 0.0)
         counted = there.sum(1).clamp_min(1) if labels is None else torch.where(labels > 0, labels, 1)
         mean = (difference * difference).sum(1) / counted
         if self._outputs is not None:
             mean = mean * self._output_weights(difference)
-        return mean.flatten(1).sum(1) if mean.dim() > 1 else mean
+        if for_outputs:
+            mean = mean * self._scale
+        rows = mean.flatten(1).sum(1) if mean.dim() > 1 else mean
+        return rows if for_outputs else rows * self._scale
 
     def _output_weights(self, rows: Tensor) -> Tensor:
         assert self._outputs is not None
@@ -264,6 +298,33 @@ def match(
     return compare(prediction, target, mask)
 
 
+def orders_of(basis: Basis) -> dict[str, tuple[int, ...]]:
+    """The terms E0, E1, …: the rows of each order that a basis carries."""
+    return {f"E{k}": rows for k in range(basis.order + 1) if (rows := basis.rows_of_order(k))}
+
+
+def _partition(groups: Groups, basis: Basis) -> dict[str, tuple[int, ...]]:
+    held = sorted(row for rows in groups.values() for row in rows)
+    if held != list(range(len(basis))):
+        raise ValueError(
+            f"groups hold the rows {held}; each of the {len(basis)} rows of {basis!r} belongs to one of them"
+        )
+    return {name: tuple(rows) for name, rows in groups.items() if rows}
+
+
+def _weights_of_groups(weights: Weights | Mapping[str, float], groups: Groups) -> dict[str, float]:
+    if not isinstance(weights, Mapping):
+        if isinstance(weights, Sequence):
+            raise ValueError(f"weights of groups are by name, {{name: weight}}, or one number for all; got {weights}")
+        weights = dict.fromkeys(groups, weights)
+    for name, weight in weights.items():
+        if not (math.isfinite(weight) and weight >= 0):
+            raise ValueError(f"the weight of {name} is {weight}; weights are finite numbers ≥ 0")
+        if weight > 0 and name not in groups:
+            raise ValueError(f"{name!r} has weight {weight}, but the terms are {', '.join(groups)}")
+    return {str(name): float(weight) for name, weight in weights.items()}
+
+
 def _weights_of_orders(weights: Weights, order: int) -> tuple[float, ...]:
     if isinstance(weights, Mapping):
         given = {int(k): float(w) for k, w in weights.items()}
@@ -288,8 +349,15 @@ def _weights_of_orders(weights: Weights, order: int) -> tuple[float, ...]:
 
 
 def _vector(name: str, values: Tensor | Sequence[float], length: int) -> Tensor:
+    vector = _rows_of_numbers(name, values, length)
+    if vector.dim() > 1:
+        raise ValueError(f"{name} have shape {tuple(vector.shape)}, expected ({length},): one for each row")
+    return vector
+
+
+def _rows_of_numbers(name: str, values: Tensor | Sequence[float], length: int) -> Tensor:
     vector = torch.as_tensor(values, dtype=torch.float64)
-    if vector.shape != (length,):
+    if vector.dim() == 0 or len(vector) != length:
         raise ValueError(
             f"{name} have shape {tuple(vector.shape)}, expected ({length},): one for each row of the basis"
         )

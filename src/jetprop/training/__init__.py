@@ -7,9 +7,11 @@ hand out batches, `Trainer` runs steps for any model, source and cost.
 from __future__ import annotations
 
 from jetprop.training.assembly import check_model, open_manifold, open_source, open_test
+from jetprop.training.augmentation import Moved
 from jetprop.training.checkpoint import Checkpoint, CheckpointError, Checkpoints
 from jetprop.training.clock import Clock
 from jetprop.training.config import (
+    AugmentationConfig,
     DataConfig,
     ModelConfig,
     ObjectiveConfig,
@@ -19,6 +21,7 @@ from jetprop.training.config import (
     Recipe,
     RecipeError,
     RestConfig,
+    RobustConfig,
     ScheduleConfig,
     TrainingConfig,
 )
@@ -31,11 +34,13 @@ from jetprop.training.phases import PhasePlan, Step, plan_phases
 from jetprop.training.progress import Callback, LogFile, ProgressBar, read_log
 from jetprop.training.record import run_record
 from jetprop.training.result import Result, load_model
+from jetprop.training.robust import Directed, RobustSetup
 from jetprop.training.run import fit
 from jetprop.training.schedules import Schedule
 
 __all__ = [
     "MLP",
+    "AugmentationConfig",
     "Batch",
     "Budget",
     "Callback",
@@ -44,10 +49,12 @@ __all__ = [
     "Checkpoints",
     "Clock",
     "DataConfig",
+    "Directed",
     "Fresh",
     "HeldOut",
     "LogFile",
     "ModelConfig",
+    "Moved",
     "ObjectiveConfig",
     "OptimizerConfig",
     "Optimizers",
@@ -60,6 +67,8 @@ __all__ = [
     "Rendered",
     "RestConfig",
     "Result",
+    "RobustConfig",
+    "RobustSetup",
     "Schedule",
     "ScheduleConfig",
     "Source",

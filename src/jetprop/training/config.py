@@ -9,13 +9,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from jetprop.objectives.directions import Law
-from jetprop.objectives.normalization import Kind
+from jetprop.objectives.directions import mixture_of
+from jetprop.objectives.random_directions import Law
 from jetprop.training.complaints import complaints
+from jetprop.training.objective_config import AugmentationConfig, ObjectiveConfig, Phase, RobustConfig, Section
 
 __all__ = [
+    "AugmentationConfig",
     "DataConfig",
     "ModelConfig",
     "ObjectiveConfig",
@@ -25,6 +27,7 @@ __all__ = [
     "Recipe",
     "RecipeError",
     "RestConfig",
+    "RobustConfig",
     "ScheduleConfig",
     "TrainingConfig",
 ]
@@ -36,11 +39,7 @@ class RecipeError(ValueError):
     """A recipe that cannot be run; the message names the place, what stands there, and what to write."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
-
-
-class ModelConfig(_Section):
+class ModelConfig(Section):
     """`[model]`: the network.
 
     Args:
@@ -85,7 +84,7 @@ class ModelConfig(_Section):
         return self
 
 
-class RandomDirectionsConfig(_Section):
+class RandomDirectionsConfig(Section):
     """`[data] directions = {random = k}`: k random directions for each sample and step instead of all.
 
     Args:
@@ -97,7 +96,7 @@ class RandomDirectionsConfig(_Section):
     law: Law = "gaussian"
 
 
-class DataConfig(_Section):
+class DataConfig(Section):
     """`[data]`: what is trained on and tested on.
 
     Args:
@@ -139,41 +138,7 @@ class DataConfig(_Section):
         return self
 
 
-class Phase(_Section):
-    """`[[objective.phases]]`: other weights from some point of the training on.
-
-    Args:
-        from_: written `from` in TOML; the progress, in [0, 1), from which the weights hold.
-        weights: one for each order. Orders above the last weight > 0 are not computed at all.
-    """
-
-    from_: float = Field(alias="from", ge=0, lt=1)
-    weights: list[float]
-
-
-class ObjectiveConfig(_Section):
-    """`[objective]`: what is minimised.
-
-    Args:
-        weights: one for each order 0, 1, …; by default 1 for each.
-        normalizers: "reciprocal", "scaled", "printed", "unit" or "none", see `jetprop.objectives.normalizers`.
-        phases: other weights later on.
-    """
-
-    weights: list[float] | None = None
-    normalizers: Kind = "reciprocal"
-    phases: list[Phase] = Field(default_factory=list)
-
-    @field_validator("phases")
-    @classmethod
-    def _ascending(cls, phases: list[Phase]) -> list[Phase]:
-        starts = [phase.from_ for phase in phases]
-        if starts != sorted(set(starts)):
-            raise ValueError(f"phases start at {starts}; they must be in ascending order, each start once")
-        return phases
-
-
-class RestConfig(_Section):
+class RestConfig(Section):
     """`[optimizer.rest]`: what trains the parameters that muon does not.
 
     Args:
@@ -187,7 +152,7 @@ class RestConfig(_Section):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
-class OptimizerConfig(_Section):
+class OptimizerConfig(Section):
     """`[optimizer]`: how steps are made.
 
     Args:
@@ -214,7 +179,7 @@ class OptimizerConfig(_Section):
         return self
 
 
-class ScheduleConfig(_Section):
+class ScheduleConfig(Section):
     """`[schedule]`: the learning rate as a function of progress in [0, 1].
 
     Args:
@@ -244,7 +209,7 @@ class ScheduleConfig(_Section):
         return self
 
 
-class TrainingConfig(_Section):
+class TrainingConfig(Section):
     """`[training]`: how long, how, and where.
 
     Args:
@@ -296,7 +261,7 @@ class TrainingConfig(_Section):
         return self
 
 
-class Recipe(_Section):
+class Recipe(Section):
     r"""A training run, whole.
 
     Read one with `Recipe.load`; change some keys with `Recipe.replace`.
@@ -305,6 +270,8 @@ class Recipe(_Section):
         model: the network; None if one is handed to `fit`.
         data: training and test set.
         objective: the cost.
+        robust: directions of the input space for the robust terms of the cost.
+        augmentation: moved inputs; None for the inputs as they are.
         optimizer: how steps are made.
         schedule: the learning rate over time.
         training: budget, seed, precision, devices, checkpoints.
@@ -329,6 +296,8 @@ class Recipe(_Section):
     model: ModelConfig | None = None
     data: DataConfig = Field(default_factory=DataConfig)
     objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)
+    robust: RobustConfig = Field(default_factory=RobustConfig)
+    augmentation: AugmentationConfig | None = None
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = Field(default_factory=ScheduleConfig)
     training: TrainingConfig
@@ -408,11 +377,22 @@ class Recipe(_Section):
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
         orders = self.data.order + 1
-        for where, weights in self._weights():
+        for where, weights, robust in self._stretches():
             if len(weights) != orders:
                 raise ValueError(f"{where} has {len(weights)} weights, [data] order = {self.data.order} needs {orders}")
-            if any(not (math.isfinite(w) and w >= 0) for w in weights) or not any(weights):
+            if any(not (math.isfinite(w) and w >= 0) for w in weights) or not (any(weights) or robust):
                 raise ValueError(f"{where} = {weights}: weights are finite numbers ≥ 0, not all zero")
+            self._check_robust(where, robust)
+            if self.augmentation is not None and (any(weights[1:]) or not weights[0] or robust):
+                raise ValueError(
+                    f"{where}: [augmentation] moves inputs, and only the value's target is known there; give order 0 a "
+                    "weight > 0, all others weight 0, and no robust terms"
+                )
+        named = bool(self.objective.robust) or any(phase.robust for phase in self.objective.phases)
+        if self.robust != RobustConfig() and not named:
+            raise ValueError(
+                "[robust] describes directions, but [objective] robust names no term; add e.g. R1_low = 1.0"
+            )
         if self.training.epochs is not None and self.data.fresh:
             raise ValueError("[data] fresh = true has no epochs; give [training] steps or seconds instead")
         if not self.data.fresh and self.training.batch > self.data.images:
@@ -421,11 +401,30 @@ class Recipe(_Section):
             )
         return self
 
-    def _weights(self) -> Iterator[tuple[str, list[float]]]:
-        if self.objective.weights is not None:
-            yield "[objective] weights", self.objective.weights
-        for k, phase in enumerate(self.objective.phases):
-            yield f"[[objective.phases]] number {k + 1}", phase.weights
+    def _check_robust(self, where: str, robust: dict[str, float]) -> None:
+        orders = self.objective.robust_orders(robust)
+        for kind, order in orders.items():
+            try:
+                mixture_of(kind, self.robust.classes)  # type: ignore[arg-type]
+            except ValueError as error:
+                raise ValueError(f"{where}: {error} under [robust.classes]") from None
+            if self.robust.targets == "oracle" and order > self.data.order:
+                raise ValueError(
+                    f'{where}: the oracle\'s derivatives of order {order} along directions of class "{kind}" need '
+                    f"[data] order = {order}, it is {self.data.order}; weight 0 for the orders that the network need "
+                    "not learn"
+                )
+        if orders and self.data.directions != "all":
+            raise ValueError(f'{where}: robust terms need [data] directions = "all"')
+
+    def _stretches(self) -> Iterator[tuple[str, list[float], dict[str, float]]]:
+        """Where weights stand, those of the orders, and those of the robust terms there."""
+        objective = self.objective
+        first = [1.0] * (self.data.order + 1) if objective.weights is None else objective.weights
+        if not objective.phases or objective.phases[0].from_ > 0 or objective.weights is not None:
+            yield "[objective] weights", first, objective.robust_of(None)
+        for k, phase in enumerate(objective.phases):
+            yield f"[[objective.phases]] number {k + 1}", phase.weights, objective.robust_of(phase)
 
     def __str__(self) -> str:
         return json.dumps(self.values(full=False), indent=2)

@@ -6,10 +6,9 @@ resumes exactly, on any number of processes.
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +17,7 @@ from torch import Tensor
 from jetprop.jets import Basis, Jet, along
 from jetprop.manifolds import Manifold
 from jetprop.objectives import RandomDirections
+from jetprop.training.rendering import checked_sample, joined, renderer
 
 __all__ = ["Batch", "Fresh", "Rendered", "Source", "Stored"]
 
@@ -78,6 +78,14 @@ class Source(ABC):
         """Inputs and targets of the training set without derivatives, chunk by chunk; nothing if it has no end."""
         return ((inputs.value, targets.value) for inputs, targets in self.chunks())
 
+    def numbers(self, step: int) -> tuple[Tensor, int]:
+        """Which samples of the set this process's share of a step holds, `[batch]`, and the epoch, from 0.
+
+        What is drawn once for each sample goes by them. Without epochs, the place in the endless row of samples.
+        """
+        part = self._slice()
+        return torch.arange(step * self.batch_size + part.start, step * self.batch_size + part.stop), 0
+
     def share(self, rank: int, world: int) -> None:
         """Hand out only the part of each batch that process `rank` of `world` trains on.
 
@@ -130,6 +138,11 @@ class _Finite(Source):
         self.steps_per_epoch = count // batch
         self.count, self.device = count, device
         self._epoch, self._order = -1, torch.empty(0)
+
+    def numbers(self, step: int) -> tuple[Tensor, int]:
+        """Places in the set, and how often it was passed before."""
+        assert self.steps_per_epoch is not None
+        return self._samples(step), step // self.steps_per_epoch
 
     def _samples(self, step: int) -> Tensor:
         """The numbers of this process's samples in a step; the last incomplete batch of an epoch is left out."""
@@ -214,7 +227,7 @@ class Stored(_Finite):
             MemoryError: they do not fit at all; says how much they need.
         """
         device = torch.device(device)
-        first, targets = _checked_sample(manifold, 1, start, order, dtype, device)
+        first, targets = checked_sample(manifold, 1, start, order, dtype, device)
         needed = count * (first.rows.numel() + targets.rows.numel()) * first.rows.element_size()
         home = device if needed < 0.8 * _free_memory(device) else torch.device("cpu")
         if needed > 0.9 * _free_memory(home):
@@ -308,10 +321,10 @@ class Rendered(_Finite):
         device: torch.device | str = "cpu",
     ) -> None:
         device = torch.device(device)
-        inputs, _ = _checked_sample(manifold, 1, start, order, dtype, device)
+        inputs, _ = checked_sample(manifold, 1, start, order, dtype, device)
         super().__init__(inputs.basis, batch, seed, count, device)
         self.manifold, self.start, self.dtype = manifold, start, dtype
-        self._at = _renderer(manifold, count, start, dtype, device)
+        self._at = renderer(manifold, count, start, dtype, device)
 
     def batch(self, step: int, order: int) -> Batch:
         """Rendered, in chunks."""
@@ -321,7 +334,7 @@ class Rendered(_Finite):
             self._at(samples[at : at + CHUNK], basis, None if drawn is None else drawn[at : at + CHUNK])
             for at in range(0, len(samples), CHUNK)
         ]
-        return _joined(parts)
+        return Batch(*joined(parts))
 
     def chunks(self) -> Iterator[tuple[Jet, Jet]]:
         """The whole set in its order."""
@@ -366,7 +379,7 @@ class Fresh(Source):
         skip: tuple[int, int] = (0, 0),
     ) -> None:
         device = torch.device(device)
-        inputs, _ = _checked_sample(manifold, 1, start, order, dtype, device)
+        inputs, _ = checked_sample(manifold, 1, start, order, dtype, device)
         super().__init__(inputs.basis, batch, seed, None)
         self.manifold, self.start, self.dtype, self.device = manifold, start, dtype, device
         self.measured, self.skip = measured, skip
@@ -381,7 +394,7 @@ class Fresh(Source):
             parts.append(
                 self.manifold.sample(length, number, dtype=self.dtype, device=self.device, basis=basis, **given)
             )
-        return _joined(parts)
+        return Batch(*joined(parts))
 
     def chunks(self) -> Iterator[tuple[Jet, Jet]]:
         """The samples that are measured."""
@@ -406,75 +419,6 @@ class Fresh(Source):
                     length = min(length, begin - number)
             yield number, length, done
             done += length
-
-
-def _renderer(
-    manifold: Any,  # noqa: ANN401
-    count: int,
-    start: int,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> Callable[[Tensor, Basis, Tensor | None], tuple[Jet, Jet]]:
-    """What renders any samples of a manifold by their numbers."""
-    poses = manifold.poses(count, start, device) if hasattr(manifold, "poses") and hasattr(manifold, "render") else None
-    if dataclasses.is_dataclass(poses) and not isinstance(poses, type):
-        names = [field.name for field in dataclasses.fields(poses)]
-
-        def at(samples: Tensor, basis: Basis, directions: Tensor | None) -> tuple[Jet, Jet]:
-            chosen = dataclasses.replace(poses, **{name: getattr(poses, name)[samples] for name in names})
-            given = {} if directions is None else {"directions": directions.to(device)}
-            return manifold.render(chosen, dtype=dtype, basis=basis, **given)
-
-        return at
-
-    def one_by_one(samples: Tensor, basis: Basis, directions: Tensor | None) -> tuple[Jet, Jet]:
-        parts = []
-        for k, number in enumerate(samples.tolist()):
-            given = {} if directions is None else {"directions": directions[k : k + 1].to(device)}
-            parts.append(manifold.sample(1, start + number, dtype=dtype, device=device, basis=basis, **given))
-        joined = _joined(parts)
-        return joined.inputs, joined.targets
-
-    return one_by_one
-
-
-def _joined(parts: list[tuple[Jet, Jet]]) -> Batch:
-    if len(parts) == 1:
-        return Batch(*parts[0])
-    basis = parts[0][0].basis
-    x, y = (torch.cat([pair[k].rows for pair in parts], dim=1) for k in (0, 1))
-    return Batch(Jet._of(x, basis), Jet._of(y, basis))
-
-
-def _checked_sample(
-    manifold: Any,  # noqa: ANN401
-    n: int,
-    start: int,
-    order: int,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> tuple[Jet, Jet]:
-    """A first sample, to learn shapes from, and to find out whether the manifold keeps its promises."""
-    if not isinstance(manifold, Manifold):
-        raise TypeError(
-            f"{type(manifold).__name__} is no manifold: it needs `dimension` and `sample`, see jetprop.Manifold"
-        )
-    pair = manifold.sample(n, start, order, dtype=dtype, device=device)
-    if not (isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(jet, Jet) for jet in pair)):
-        raise TypeError(f"{type(manifold).__name__}.sample must return a pair of jets, inputs and targets")
-    inputs, targets = pair
-    if inputs.basis != targets.basis:
-        raise ValueError(
-            f"{type(manifold).__name__}.sample returned inputs over {inputs.basis!r} and targets over "
-            f"{targets.basis!r}; row r of both must be the same derivative"
-        )
-    for name, jet in zip(("inputs", "targets"), pair, strict=True):
-        if jet.rows.shape[1] != n or jet.dtype != dtype or jet.device.type != device.type or jet.basis.order != order:
-            raise ValueError(
-                f"{type(manifold).__name__}.sample({n}, {start}, {order}, dtype={dtype}, device={device}) returned "
-                f"{name} {jet!r}; expected {n} samples of order {order}, that dtype and that device"
-            )
-    return inputs, targets
 
 
 def _free_memory(device: torch.device) -> float:

@@ -229,7 +229,8 @@ class Trainer:
             self._warm = True
 
     def _optimize(self) -> None:
-        batch = self.source.batch(self.step, self._phase.order)
+        source = self.source if self._phase.source is None else self._phase.source
+        batch = source.batch(self.step, self._phase.order)
         total, rows = self._module(batch.inputs.rows, batch.targets.rows, batch.mask, batch.labels)
         self.fabric.backward(total)
         self.optimizers.step()
@@ -304,9 +305,7 @@ class Trainer:
             return
         rows = self._recent_rows().to(torch.float64).mean(0)
         compare = self._phase.compare
-        entry: Entry = {"rate": self.optimizers.rates, "loss": float(compare.total(rows))}
-        for order in range(compare.basis.order + 1):
-            entry[f"E{order}"] = float(rows[list(compare.basis.rows_of_order(order))].sum())
+        entry: Entry = {"rate": self.optimizers.rates, "loss": float(compare.total(rows)), **compare.named(rows)}
         self._recent.clear()
         self._log(entry)
 
@@ -319,13 +318,12 @@ class Trainer:
         found = (self._sum(torch.stack(self._recent)) / self.fabric.world_size).cpu()
         if not bool(found.isfinite().all()):
             place, row = (int(i) for i in (~found.isfinite()).nonzero()[0])
-            basis = self._phase.compare.basis
-            order = next(k for k in range(basis.order + 1) if row in basis.rows_of_order(k))
+            name = self._phase.compare.name(row)
             step = self.step - len(found) + place + 1
             raise _Diverged(
-                f"E{order} became {float(found[place, row])} at step {step}, in row {row} (derivative "
-                f"{basis[row]}){self._where_to_resume()}. Lower the rate, lengthen the warm-up, weigh E{order} less, "
-                "or check that inputs and targets are finite"
+                f"{name} became {float(found[place, row])} at step {step}, in row {row} "
+                f"({self._phase.compare.label(row)}){self._where_to_resume()}. Lower the rate, lengthen the warm-up, "
+                f"weigh {name} less, or check that inputs and targets are finite"
             )
         return found
 

@@ -14,10 +14,15 @@ from jetprop.training.checkpoint import CheckpointError
 if TYPE_CHECKING:
     from jetprop.training.loop import Trainer
 
-__all__ = ["Callback", "LogFile", "ProgressBar", "read_log"]
+__all__ = ["Callback", "LogFile", "ProgressBar", "is_term", "read_log"]
 
 Entry = dict[str, Any]
 """A line of the log: step, progress, seconds, and either rates, loss and terms, or an evaluation."""
+
+
+def is_term(key: str) -> bool:
+    """Whether a key of an entry names a term of the cost: E0, E1, …, R1_low, …, or S."""
+    return key[:1] in ("E", "R", "S")
 
 
 class Callback:
@@ -141,7 +146,7 @@ class ProgressBar(Callback):
 
     def on_log(self, trainer: Trainer, entry: Entry) -> None:
         """Show the newest numbers."""
-        for name in ("loss", *(key for key in entry if key.startswith("E")), "test_error"):
+        for name in ("loss", *filter(is_term, entry), "test_error"):
             if name in entry:
                 self._found[name] = (
                     f"e {100 * entry[name]:.3g} %" if name == "test_error" else f"{name} {entry[name]:.3g}"

@@ -28,12 +28,16 @@ from jetprop.training.loop import Budget, Trainer
 from jetprop.training.models import build_model
 from jetprop.training.optimizers import build_optimizers
 from jetprop.training.phases import plan_phases
-from jetprop.training.progress import Callback, LogFile, ProgressBar
+from jetprop.training.progress import Callback, LogFile, ProgressBar, is_term
 from jetprop.training.record import run_record
 from jetprop.training.result import Result, as_json, check_same_recipe, read_ended, read_result, write_result
+from jetprop.training.robust import RobustSetup
 from jetprop.training.schedules import Schedule
 
 __all__ = ["fit"]
+
+MEASURED = ("normalizers", "deviation")
+"""Tensors that every checkpoint keeps, beside the scales of robust terms."""
 
 
 @dataclass
@@ -172,10 +176,14 @@ def _train_inside(fabric: Fabric, run: _Run, place: Path) -> nn.Module:
     test = run.test
     if test is None and manifold is not None:
         test = open_test(recipe, device, manifold)
-    kept = _measured(fabric, recipe, source, found)
+    robust = RobustSetup.of(recipe, source)
+    kept = _measured(fabric, recipe, source, found, robust)
     _randomize(recipe, source, kept["normalizers"])
-    phases = plan_phases(recipe.objective, source, kept["normalizers"])
+    phases = plan_phases(recipe.objective, source, kept["normalizers"], robust, recipe.augmentation, model)
     check_model(model, source.batch(0, max(phase.order for phase in phases)))
+    widest = max(phases, key=lambda phase: len(phase.compare.basis))
+    if robust is not None:
+        check_model(model, (widest.source or source).batch(0, widest.order))
     bare = run_record(recipe.values(), device, fabric.world_size)
     callbacks, log = list[Callback](), None
     if fabric.is_global_zero:
@@ -223,7 +231,7 @@ def _train_inside(fabric: Fabric, run: _Run, place: Path) -> nn.Module:
 def _metrics(trainer: Trainer, source: Source) -> dict[str, float]:
     """The errors on both sets, and the last costs."""
     last = next((entry for entry in reversed(trainer.history) if "loss" in entry), {})
-    metrics = {name: value for name, value in last.items() if name == "loss" or name.startswith("E")}
+    metrics = {name: value for name, value in last.items() if name == "loss" or is_term(name)}
     if trainer.status == "diverged":
         newest = trainer.checkpoints.latest() if trainer.checkpoints is not None else None
         if newest is None:
@@ -236,18 +244,27 @@ def _metrics(trainer: Trainer, source: Source) -> dict[str, float]:
     return metrics
 
 
-def _measured(fabric: Fabric, recipe: Recipe, source: Source, found: Checkpoint | None) -> dict[str, Tensor]:
+def _measured(
+    fabric: Fabric, recipe: Recipe, source: Source, found: Checkpoint | None, robust: RobustSetup | None
+) -> dict[str, Tensor]:
     """Normalizers and standard deviations: those of the checkpoint, or measured by the first process."""
-    if found is not None:
-        return {name: found.tensors[name] for name in ("normalizers", "deviation")}
     kept: dict[str, Tensor] | None = None
-    if fabric.is_global_zero:
-        statistics = Statistics.of(source.chunks())
+    if found is not None:
+        kept = {name: t for name, t in found.tensors.items() if name in MEASURED or name.startswith("scale.")}
+    elif fabric.is_global_zero:
+        statistics = Statistics.of(source.chunks() if robust is None else robust.measured(source.chunks()))
         kept = {
             "normalizers": normalizers(statistics, recipe.objective.normalizers),
             "deviation": statistics.deviation,
         }
-    return fabric.broadcast(kept) if fabric.world_size > 1 else kept  # type: ignore[return-value]
+        if robust is not None:
+            kept.update({f"scale.{name}": scale for name, scale in robust.scales.items()})
+    if found is None and fabric.world_size > 1:
+        kept = fabric.broadcast(kept)
+    assert kept is not None
+    if robust is not None:
+        robust.scales = {name.removeprefix("scale."): t for name, t in kept.items() if name.startswith("scale.")}
+    return kept
 
 
 def _randomize(recipe: Recipe, source: Source, factors: Tensor) -> None:
