@@ -15,6 +15,7 @@ from jetprop.manifolds.camera import Camera
 from jetprop.manifolds.motions import DEGREES_OF_FREEDOM, Poses, rigid_motion
 from jetprop.manifolds.polygons import Mesh, render_polygons
 from jetprop.manifolds.raster import Raster
+from jetprop.manifolds.requested import requested_basis
 from jetprop.manifolds.sequences import r_sequence
 
 __all__ = ["Cube", "Wireframe"]
@@ -98,8 +99,7 @@ class Cube:
     def poses(self, n: int, start: int = 0, device: torch.device | str | None = None) -> Poses:
         """Poses number `start`, …, `start + n - 1` of the data set.
 
-        Point x of the R₆ sequence gives the shift (x₁, x₂, x₃), the angle φ (x₄) and the axis
-        (√(1-ρ²) cos θ, √(1-ρ²) sin θ, ρ) with ρ in ±1 (x₅) and θ in [0, π] (x₆).
+        They are `Poses.within` of the points of the R₆ sequence.
 
         Args:
             n: how many, ≥ 1. The paper trains on `poses(97020)` and tests on `poses(20160, start=97020)`.
@@ -109,12 +109,7 @@ class Cube:
         Source:
             avrutskiy2023, (4) and section 2.3.
         """
-        x = r_sequence(n, 6, start, device)
-        symmetric = 2 * x - 1
-        rho, theta = symmetric[:, 4], math.pi * x[:, 5]
-        radius = (1 - rho * rho).sqrt()
-        axis = torch.stack([radius * theta.cos(), radius * theta.sin(), rho], dim=1)
-        return Poses.about(axis, self.angle * symmetric[:, 3], self.shift * symmetric[:, :3])
+        return Poses.within(r_sequence(n, 6, start, device), self.shift, self.angle)
 
     def vertices(self, poses: Poses) -> Tensor:
         """All eight vertices, `[n, 8, 3]`, in the order v1, v2, v3, -v1, -v2, -v3, v1 + v2 + v3 and its opposite."""
@@ -183,7 +178,7 @@ class Cube:
             raise TypeError(
                 f"render takes Poses, got {type(poses).__name__}; Cube.nearest makes them of outputs [n, 9]"
             )
-        basis = _basis(order, basis, directions)
+        basis = requested_basis(order, basis, directions, self.dimension, highest=2)
         moving = rigid_motion(self.vertices(poses), poses.centre, basis, directions)
         targets = Jet(moving.rows[:, :, :3].flatten(2).to(dtype), basis)
         intensities = self.seen(poses) * torch.tensor(self.intensities, dtype=torch.float64, device=poses.centre.device)
@@ -266,16 +261,3 @@ def _corners(outputs: Tensor) -> Tensor:
     if outputs.dim() != 2 or outputs.shape[1] != 9:
         raise ValueError(f"outputs are [n, 9], (x1, y1, z1, x2, …, z3) for each cube; got {list(outputs.shape)}")
     return outputs.unflatten(1, (3, 3))
-
-
-def _basis(order: int | None, basis: Basis | None, directions: Tensor | None) -> Basis:
-    if basis is None:
-        order = 2 if order is None else order
-        if order not in (0, 1, 2):
-            raise ValueError(f"the cube's derivatives are known up to order 2, got order={order!r}; ask for 0, 1 or 2")
-        if directions is None:
-            return Basis.full(6, order)
-        return Basis.directional(directions.shape[-2] if directions.dim() > 1 else 0, order)
-    if order is not None and order != basis.order:
-        raise ValueError(f"order={order} contradicts the basis, which is of order {basis.order}; pass one of them")
-    return basis

@@ -10,6 +10,7 @@ At ν = 0 its derivatives are constant matrices. With G_i the generators of the 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 from jetprop.jets.basis import Basis, Trace
 from jetprop.jets.jet import Jet
 from jetprop.manifolds.pairs import pairs_of
+from jetprop.manifolds.requested import check_directions
 
 __all__ = ["DEGREES_OF_FREEDOM", "Poses", "rigid_motion"]
 
@@ -73,6 +75,22 @@ class Poses:
         rotation = eye + angle.sin() * cross + (1 - angle.cos()) * (cross @ cross)
         return cls(rotation, torch.zeros_like(axis) if centre is None else centre)
 
+    @classmethod
+    def within(cls, x: Tensor, shift: float, angle: float) -> Poses:
+        """Poses from points of the unit cube, `[n, 6]`, as the paper scales them.
+
+        (x₁, x₂, x₃) give the centre, within ± `shift`; x₄ the angle φ, within ± `angle` (radians); x₅ and x₆ the axis
+        (√(1-ρ²) cos θ, √(1-ρ²) sin θ, ρ) with ρ in ±1 and θ in [0, π].
+
+        Source:
+            avrutskiy2023, (4) and section 2.3.
+        """
+        symmetric = 2 * x - 1
+        rho, theta = symmetric[:, 4], math.pi * x[:, 5]
+        radius = (1 - rho * rho).sqrt()
+        axis = torch.stack([radius * theta.cos(), radius * theta.sin(), rho], dim=1)
+        return cls.about(axis, angle * symmetric[:, 3], shift * symmetric[:, :3])
+
     def __len__(self) -> int:
         return self.centre.shape[0]
 
@@ -96,11 +114,12 @@ class Poses:
         return Poses(rotation, self.centre + nu[:, 3:])
 
 
-def rigid_motion(points: Tensor, centre: Tensor, basis: Basis, directions: Tensor | None = None) -> Jet:
+def rigid_motion(points: Tensor | Jet, centre: Tensor, basis: Basis, directions: Tensor | None = None) -> Jet:
     """The derivatives of points of a body along its degrees of freedom, at ν = 0, in closed form.
 
     Args:
-        points: points of n bodies, `[n, V, 3]`.
+        points: points of n bodies, `[n, V, 3]`; or of bodies that deform along the same directions while they move, as
+            a jet over `basis`, rows `[R, n, V, 3]`: the point that (8) moves is then a function of ν itself.
         centre: the centres they turn about, `[n, 3]`.
         basis: which derivatives, up to order 2.
         directions: `[D, 6]` or `[n, D, 6]`; direction i of the basis is row i. None: the six degrees of freedom.
@@ -109,7 +128,7 @@ def rigid_motion(points: Tensor, centre: Tensor, basis: Basis, directions: Tenso
         A jet over `basis`, rows `[R, n, V, 3]`, float64; differentiable in all tensors given.
 
     Raises:
-        ValueError: the basis goes beyond order 2, or the directions do not fit it.
+        ValueError: the basis goes beyond order 2 or is not that of `points`, or the directions do not fit it.
 
     Source:
         avrutskiy2023, (8) and (39). Second derivatives are those of (8) as composed there, which is what (38) yields
@@ -117,34 +136,29 @@ def rigid_motion(points: Tensor, centre: Tensor, basis: Basis, directions: Tenso
     """
     pairs_of(basis)
     centre = centre.to(torch.float64)
-    body = points.to(torch.float64) - centre[:, None]
-    directions = check_directions(directions, basis, points.shape[0]).to(device=body.device)
+    directions = check_directions(directions, basis, len(centre), DEGREES_OF_FREEDOM).to(centre.device)
     turns, shifts = _operators(basis, directions)
-    if directions.dim() == 2:
-        rows = torch.einsum("rab,nvb->rnva", turns, body) + shifts[:, None, None]
+    shifts = shifts[:, None, None] if directions.dim() == 2 else shifts[:, :, None]
+    if isinstance(points, Jet):
+        if points.basis != basis:
+            raise ValueError(
+                f"the deformation is over {points.basis!r}, the motion over {basis!r}; they need one basis"
+            )
+        body = torch.cat([points.rows[:1] - centre[:, None], points.rows[1:]]).to(torch.float64)
+        rows = _product(turns, body, basis) + shifts
     else:
-        rows = body @ turns.mT + shifts[:, :, None]
+        body = points.to(torch.float64) - centre[:, None]
+        spread = torch.einsum("rab,nvb->rnva", turns, body) if directions.dim() == 2 else body @ turns.mT
+        rows = spread + shifts
     return Jet(torch.cat([rows[:1] + centre[:, None], rows[1:]]), basis)
 
 
-def check_directions(directions: Tensor | None, basis: Basis, n: int) -> Tensor:
-    """The directions as float64, refused unless they are `[D, 6]` or `[n, D, 6]`, finite, and enough for the basis."""
-    if directions is None:
-        directions = torch.eye(6, dtype=torch.float64)
-    if directions.dim() not in (2, 3) or directions.shape[-1] != 6 or (directions.dim() == 3 and len(directions) != n):
-        raise ValueError(
-            f"directions are [D, 6], shared, or [n, D, 6] with n = {n} samples, along {', '.join(DEGREES_OF_FREEDOM)}; "
-            f"got {list(directions.shape)}"
-        )
-    needed = max(basis.directions, default=-1) + 1
-    if needed > directions.shape[-2]:
-        raise ValueError(
-            f"the basis numbers directions up to {needed - 1}, but only {directions.shape[-2]} are given; "
-            f"give more, or build the basis over fewer"
-        )
-    if not bool(directions.isfinite().all()):
-        raise ValueError("directions must be finite; they hold inf or nan")
-    return directions.to(torch.float64)
+def _product(turns: Tensor, body: Tensor, basis: Basis) -> Tensor:
+    """Leibniz' rule for a rotation, rows `[R, (n,) 3, 3]`, of points, rows `[R, n, V, 3]`."""
+    rows = torch.zeros_like(body)
+    for row, left, right, factor in basis.terms:
+        rows[row] += factor * (body[right] @ turns[left].mT)
+    return rows
 
 
 def _operators(basis: Basis, directions: Tensor) -> tuple[Tensor, Tensor]:
