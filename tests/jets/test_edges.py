@@ -99,6 +99,60 @@ def test_a_single_number_has_an_axis_to_reduce(function: Callable[[Any], Any]) -
     assert torch.equal(function(jet).rows, jet.rows)
 
 
+FORMERLY_WRONG: dict[str, Callable[[Any], Any]] = {
+    "squeeze of no axis": lambda x: x[:1].squeeze(()),
+    "take_along_dim from the end": lambda x: torch.take_along_dim(x, torch.tensor([[-1, 0, -2]]), 1),
+    "tensordot over an axis of length 1": lambda x: torch.tensordot(x[:, :1], x, ([1], [0])),
+    "tensordot over an axis of length 1, right": lambda x: torch.tensordot(x, x[:1], ([0], [0])),
+    "conversion with a memory format": lambda x: x.float().double(memory_format=torch.contiguous_format),
+    "float_power of complex numbers": lambda x: torch.view_as_real(torch.complex(x, x + 1).float_power(2)),
+    "maximum where two tie": lambda x: torch.maximum(x, torch.zeros(3, dtype=DTYPE)),
+    "clamp between tensors": lambda x: torch.clamp(x, torch.zeros(3, dtype=DTYPE), x.flip(1).abs()),
+}
+
+
+@pytest.mark.parametrize("name", FORMERLY_WRONG)
+def test_what_once_was_wrong(name: str) -> None:
+    function, jet = FORMERLY_WRONG[name], Jet.seed(ROWS, drawn(1, *ROWS.shape, seed=2))
+    plain = function(ROWS)
+    assert function(jet).dtype == plain.dtype
+    expected = push(function, jet, backend="reference", create_graph=False).rows
+    (SINGLE if "conversion" in name else ENGINE).check(function(jet).rows, expected)
+
+
+def test_complex_exponents_keep_their_imaginary_part() -> None:
+    jet: Any = Jet.seed(drawn(2, 3))
+    exponent = torch.tensor(1 + 1j, dtype=torch.complex128)
+    ROUNDING.check(torch.ldexp(jet, exponent).rows, (jet * torch.exp2(exponent)).rows)
+
+
+POINT = torch.tensor(0)
+OF_ONE_NUMBER: dict[str, Callable[[Any], Any]] = {
+    "cumsum": lambda x: x.cumsum(-1),
+    "gather": lambda x: x.gather(0, POINT),
+    "gather, longer": lambda x: x.gather(0, POINT[None]),
+    "scatter": lambda x: x.scatter(0, POINT, 2 * x),
+    "scatter_add": lambda x: x.scatter_add(0, POINT[None], x[None]),
+    "scatter_reduce": lambda x: x.scatter_reduce(0, POINT, 3 * x, "mean"),
+    "index_add": lambda x: x.index_add(0, POINT[None], x, alpha=2),
+    "index_copy": lambda x: x.index_copy(0, POINT[None], 2 * x),
+    "index_select": lambda x: x.index_select(0, POINT),
+    "flip": lambda x: x.flip(0),
+    "transpose": lambda x: x.transpose(0, -1),
+    "movedim": lambda x: x.movedim(0, -1),
+    "mT": lambda x: x.mT,
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*mT.*deprecated", "ignore:Tensor.mT")
+@pytest.mark.parametrize("name", OF_ONE_NUMBER)
+def test_a_single_number_has_an_axis_to_index(name: str) -> None:
+    function, jet = OF_ONE_NUMBER[name], Jet(tensor([0.7, 0.3, -0.2]), Basis.full(1, 2))
+    expected = push(function, jet, backend="reference", create_graph=False)
+    assert function(jet).shape == expected.shape
+    ROUNDING.check(function(jet).rows, expected.rows)
+
+
 def along_one(x: Jet) -> Any:
     """A jet over another basis, with one derivative row."""
     return Jet.seed(x.value + 9, x.value[None])

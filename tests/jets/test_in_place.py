@@ -215,6 +215,23 @@ def test_results_without_derivatives_are_not_written(change) -> None:
         change(jet())
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x.mul_(1j),
+        lambda x: x.add_(torch.ones(2, 4, dtype=torch.complex128)),
+        lambda x: x.float_power_(1j),
+        lambda x: x.ldexp_(torch.tensor(1j)),
+        lambda x: x.cdouble().abs_(),
+        lambda x: x.masked_fill_(C > 0, 1j),
+        lambda x: x.index_fill_(0, torch.tensor([0]), 1j),
+    ],
+)
+def test_imaginary_parts_are_not_dropped(change) -> None:
+    with pytest.raises((RuntimeError, TypeError), match="can't be cast to the jet's|a complex number does not fit"):
+        change(jet())
+
+
 def test_what_backward_still_needs_is_guarded() -> None:
     """Autograd notices a saved row that was overwritten, as with tensors."""
     x = jet().requires_grad_()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch._dynamo
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
@@ -228,3 +229,17 @@ def test_cells_and_losses_compile_whole() -> None:
         return ends.rows
 
     ENGINE.check(torch.compile(step, fullgraph=True, backend="aot_eager")(jet), step(jet))
+
+
+@pytest.mark.filterwarnings("ignore:.*Dynamo:UserWarning")
+def test_compilers_are_told_to_allow_recurrent_layers() -> None:
+    """By default Dynamo refuses them, whatever they are called with; with `allow_rnn` it traces the unrolled cells."""
+    layer = nn.RNN(2, 3).to(DTYPE)
+    jet = Jet.seed(drawn(2, 1, 2), drawn(1, 2, 1, 2, seed=1), order=2)
+    compiled: Any = torch.compile(lambda x: layer(x)[0], fullgraph=True, backend="eager")
+    for x in (jet, jet.value):
+        with pytest.raises(RuntimeError, match="RNN, GRU, or LSTM"):
+            compiled(x)
+    with torch._dynamo.config.patch(allow_rnn=True):
+        torch._dynamo.reset()
+        ROUNDING.check(compiled(jet).rows, layer(jet)[0].rows)

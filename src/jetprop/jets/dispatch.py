@@ -27,7 +27,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["RULES", "SPELLINGS", "MissingRuleError", "Rule", "dispatch", "rule"]
+from jetprop.jets.calling import spelled_as
+
+__all__ = ["RULES", "SPELLINGS", "MissingRuleError", "Rule", "dispatch", "rule", "spell"]
 
 Kind = Literal["linear", "elementwise", "bilinear", "selection", "composition", "value"]
 
@@ -124,42 +126,50 @@ def rule(name: str, kind: Kind, *spellings: str | Callable) -> Callable[[Callabl
             if callable(spelling):
                 _spell(spelling, name, apply)
                 continue
-            method = spelling
             for space in _NAMESPACES:
                 _spell(getattr(space, spelling, None), name, apply)
                 if not spelling.startswith("__"):
-                    _spell(getattr(space, spelling + "_", None), name, _in_place(apply, name))
-            if hasattr(Tensor, method) or method in _PROPERTIES:
-                _METHODS[method] = apply
-                if hasattr(Tensor, method + "_") and not method.startswith("__"):
-                    _METHODS[method + "_"] = _in_place(apply, name)
+                    _spell(getattr(space, spelling + "_", None), name, apply, in_place=True)
+            if hasattr(Tensor, spelling) or spelling in _PROPERTIES:
+                _METHODS[spelling] = spelled_as(getattr(Tensor, spelling), name, apply)
+                if hasattr(Tensor, spelling + "_") and not spelling.startswith("__"):
+                    _METHODS[spelling + "_"] = _in_place(getattr(Tensor, spelling + "_"), name, apply)
         for operator in _OPERATORS.get(name, ())[:1]:
             if name in ("add", "sub", "mul", "div", "pow", "matmul", "remainder", "floor_divide"):
-                in_place = f"__i{operator[2:]}"
-                _METHODS[in_place] = _in_place(apply, name)
-                _spell(getattr(Tensor, in_place, None), name, _in_place(apply, name))
+                in_place = getattr(Tensor, f"__i{operator[2:]}", None)
+                if in_place is not None:
+                    _METHODS[f"__i{operator[2:]}"] = _in_place(in_place, name, apply)
+                    _spell(in_place, name, apply, in_place=True)
         return apply
 
     return register
 
 
-def _spell(function: object, name: str, apply: Callable) -> None:
+def _spell(function: object, name: str, apply: Callable, in_place: bool = False) -> None:
     if function is None or not callable(function):
         return
     known = SPELLING_NAMES.get(function)
     if known not in (None, name):
         raise ValueError(f"{function} follows the jet rule {known!r} already, it cannot follow {name!r} too")
-    SPELLINGS[function] = apply
+    SPELLINGS[function] = _in_place(function, name, apply) if in_place else spelled_as(function, name, apply)
     SPELLING_NAMES[function] = name
+
+
+def spell(function: Callable, apply: Callable) -> None:
+    """Have a spelling of a rule run something else: a namesake whose arguments are others."""
+    SPELLINGS[function] = spelled_as(function, SPELLING_NAMES.get(function, function.__name__), apply)
+    if getattr(Tensor, function.__name__, None) is function:
+        _METHODS[function.__name__] = SPELLINGS[function]
 
 
 _OF_THE_OBJECT = {"t", "transpose", "squeeze", "unsqueeze", "detach"}
 """Their in-place forms change how one object sees its memory, not the memory."""
 
 
-def _in_place(apply: Callable, name: str) -> Callable:
+def _in_place(function: Callable, name: str, apply: Callable) -> Callable:
     """The in-place form: computed from a copy, written through to the rows, so that views of them see it."""
 
+    @wraps(apply)
     def write_through(target: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(target, Tensor):
             # No TypeError: `tensor += jet` would take it for "not implemented", and add out of place.
@@ -178,10 +188,15 @@ def _in_place(apply: Callable, name: str) -> Callable:
             raise RuntimeError(
                 f"in-place {name!r}: the result of shape {tuple(result.shape)} does not fit {tuple(target.shape)}"
             )
+        if result.is_complex() != target.is_complex():
+            raise RuntimeError(
+                f"in-place {name!r}: the result of dtype {result.dtype} can't be cast to the jet's {target.dtype}; "
+                f"convert the jet first, with .to({result.dtype})"
+            )
         target.rows.copy_(result.rows)
         return target
 
-    return write_through
+    return spelled_as(function, name, write_through)
 
 
 def attach_methods(cls: type) -> None:
@@ -228,13 +243,7 @@ def dispatch(function: Callable, args: tuple, kwargs: dict[str, Any]) -> Any:
         apply = _METHODS[function.__name__]
     else:
         apply = SPELLINGS.get(function) or _composites.get(function) or _reentered(function)
-    if "input" in kwargs and not args:
-        kwargs = dict(kwargs)
-        args = (kwargs.pop("input"),)
-    if "other" in kwargs and len(args) == 1:
-        kwargs = dict(kwargs)
-        args = (*args, kwargs.pop("other"))
-    return apply(*args, **kwargs)
+    return apply(*args, **{word: argument for word, argument in kwargs.items() if word != "out"})
 
 
 _FUNCTION_APPLY = torch.autograd.Function.apply.__func__.__code__  # type: ignore[attr-defined]

@@ -32,6 +32,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from jetprop.jets import tiles
 from jetprop.jets.algebra import Row, compose, compose_adjoint, composition, product, product_adjoint
 from jetprop.jets.basis import Basis
+from jetprop.jets.tracing import transformed
 
 __all__ = [
     "Tower",
@@ -91,7 +92,7 @@ def _run(name: str, function: Callable[..., Tensor], tensors: tuple[Tensor, ...]
         or _fallback is not None
         or torch.compiler.is_compiling()
         or type(first) is not Tensor
-        or torch._C._are_functorch_transforms_active()
+        or transformed()
     ):
         return function(*tensors, *constants)
     key = (function, *constants, first.dtype, first.device.type)
@@ -214,6 +215,8 @@ def apply_tower(rows: Tensor, tower: Tower, basis: Basis, name: str) -> Tensor:
         basis: R rows.
         name: how the kernel is called in logs and records.
     """
+    if transformed():
+        return _tower_forward(rows, tower, basis)
     return _Elementwise.apply(rows, tower, basis, name)
 
 
@@ -261,12 +264,12 @@ class _Pullback(Function):
 
 def multiply(u: Tensor, v: Tensor, basis: Basis) -> Tensor:
     """The rows of a product of two jets of the same value shape, `[R, …]` each."""
-    return _Product.apply(u, v, basis)
+    return _product_forward(u, v, basis) if transformed() else _Product.apply(u, v, basis)
 
 
 def pullback(g: Tensor, v: Tensor, basis: Basis) -> Tensor:
     """The cotangent of u in `multiply(u, v, basis)`, from that of the product."""
-    return _Pullback.apply(g, v, basis)
+    return _product_adjoint(g, v, basis) if transformed() else _Pullback.apply(g, v, basis)
 
 
 # ---- linear layers --------------------------------------------------------------------------------------------------
@@ -306,6 +309,9 @@ def _matrix(rows: Tensor) -> Tensor:
 
 def linear(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """All rows through a linear layer: rows `[R, …, in]`, weight `[out, in]`, bias `[out]` for the value row."""
+    if transformed():
+        out = F.linear(rows, weight)
+        return out if bias is None else add_to_value(out, bias)
     return _Linear.apply(rows, weight, bias)
 
 
@@ -343,5 +349,7 @@ def add_to_value(rows: Tensor, c: Tensor, count: int = 1, fresh: bool = False) -
         count: 1, or the batch size if rows and batch are flattened.
         fresh: whether `rows` was made just now, is nobody else's and no view: then it is written in place.
     """
-    in_place = fresh and not torch.compiler.is_compiling() and not torch._C._are_functorch_transforms_active()
+    if transformed():
+        return torch.cat([rows[:count] + c, rows[count:]])
+    in_place = fresh and not torch.compiler.is_compiling()
     return _AddToHead.apply(rows, c, count, in_place)

@@ -126,6 +126,7 @@ CASES = [
     kinked("clamp", label="both", min=-1.0, max=2.0),
     kinked("clamp", label="min", min=-1.0),
     kinked("clamp", label="max", max=0.2),
+    Case("clamp to numbers", lambda x: x.clamp(-0.4, 0.4), BEYOND_KINKS),
     *(elementwise(name, -2.7, 2.7, smooth=False) for name in ("sign", "sgn", "floor", "ceil", "round", "trunc")),
     *(
         Case("power of a jet", lambda x, p=p: x**p, drawn(2, 3, low=0.4, high=2.0), label=f"{p}", per_sample=True)
@@ -145,6 +146,7 @@ AT_KINKS = {
     "threshold": (lambda x: F.threshold(x, 0.1, -0.7), [0.1]),
     "abs": (torch.abs, [0.0]),
     "clamp": (lambda x: torch.clamp(x, -1.0, 2.0), [-1.0, 2.0]),
+    "clamp, between tensors": (lambda x: torch.clamp(x, tensor(-1.0, 2.0), tensor(0.0, 2.0)), [-1.0, 2.0]),
     "clamp_min": (lambda x: torch.clamp_min(x, -1.0), [-1.0]),
     "clamp_max": (lambda x: torch.clamp_max(x, 2.0), [2.0]),
     "hardswish": (F.hardswish, [-3.0, 3.0]),
@@ -155,6 +157,14 @@ AT_KINKS = {
     "rrelu": (lambda x: F.rrelu(x, training=False), [0.0]),
     "softsign": (F.softsign, [0.0]),
     **{name: (getattr(torch, name), [0.5, 0.5, 0.2, 0.2]) for name in ("amax", "amin", "max", "min", "median")},
+    **{
+        f"{function.__name__} of two": (lambda x, f=function: f(x, tensor(0.5)) * f(tensor(0.2), x), [0.5, 0.2, 0.3])
+        for function in (torch.maximum, torch.minimum, torch.fmax, torch.fmin, torch.max, torch.min)
+    },
+    "clamp_min to a jet": (lambda x: torch.clamp_min(x, x.flip(1)), [0.5, 0.5]),
+    "clamp_max to a jet": (lambda x: torch.clamp_max(x, x.flip(1)), [0.5, 0.5]),
+    "maximum of jets": (lambda x: torch.maximum(x**2, x.flip(1)), [1.0, 0.7, 1.0]),
+    "cummax": (lambda x: x.cummax(1)[0], [0.5, 0.5, 0.2]),
     "max of an axis": (lambda x: x.max(1)[0], [0.5, 0.5, 0.2]),
     "aminmax": (lambda x: torch.cat(list(torch.aminmax(x, dim=1))), [0.5, 0.5, 0.2, 0.2]),
     "huber_loss": (lambda x: F.huber_loss(x, 0 * x, reduction="none"), [1.0, -1.0, 0.0]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 
 from jets.rule_cases import Case, drawn
 
@@ -16,6 +17,11 @@ MATRICES = drawn(2, 2, 3, seed=4)
 def distances(x, y, p: float):
     """PyTorch's own has no second derivative."""
     return torch.linalg.vector_norm(x.unsqueeze(-2) - y.unsqueeze(-3), p, -1)
+
+
+def pairs(x, p: float):
+    """The distances of every row from every later one."""
+    return torch.stack([torch.linalg.vector_norm(x[i] - x[j], p) for i in range(len(x)) for j in range(i + 1, len(x))])
 
 
 CASES = [
@@ -32,6 +38,11 @@ CASES = [
         Case("matrix_norm", lambda x, p=p: torch.linalg.matrix_norm(x, p), MATRICES, str(p))
         for p in ("fro", 1, -1, math.inf, -math.inf)
     ),
+    *(
+        Case("matrix_norm", lambda x, p=p: torch.linalg.matrix_norm(x, p), MATRICES, str(p), order=3)
+        for p in ("nuc", 2, -2)
+    ),
+    Case("matrix_norm", lambda x: torch.linalg.matrix_norm(x, 2, (2, 0), keepdim=True), MATRICES, "2, kept", order=3),
     Case("matrix_norm", lambda x: torch.linalg.matrix_norm(x, 1, (0, -1), keepdim=True), MATRICES, "kept"),
     Case(
         "norm",
@@ -61,5 +72,6 @@ CASES = [
         {"mode": lambda x: torch.cdist(x, OTHER, 2.0, "donot_use_mm_for_euclid_dist")},
         oracle=lambda x: distances(x, OTHER, 2),
     ),
+    Case("pdist", lambda x: F.pdist(x, 3.0), drawn(4, 2, seed=5), oracle=lambda x: pairs(x, 3)),
     Case("cdist", lambda x: torch.cdist(x, x + OTHER, p=3.0), X, "jets", oracle=lambda x: distances(x, x + OTHER, 3)),
 ]

@@ -7,6 +7,7 @@ from jets.cases import (
     attention,
     complex_numbers,
     contractions,
+    decompositions,
     dropout,
     elementwise,
     embedding,
@@ -25,6 +26,7 @@ from jets.cases import (
     similarity,
     softmax,
     special,
+    stacking,
     value,
 )
 from jets.rule_cases import Case
@@ -34,6 +36,7 @@ CASES: list[Case] = [
     for module in (
         norms,
         linalg,
+        decompositions,
         fourier,
         contractions,
         complex_numbers,
@@ -54,8 +57,9 @@ CASES: list[Case] = [
         reductions,
         scattering,
         special,
+        stacking,
     )
     for case in module.CASES
 ]
 
-VALUE_CASES = [*value.CASES, *attention.VALUE_CASES]
+VALUE_CASES = [*value.CASES, *attention.VALUE_CASES, *decompositions.VALUE_CASES]

@@ -70,6 +70,24 @@ def pools(space: int) -> list[Case]:
     ]
 
 
+def fractional_pools(space: int) -> list[Case]:
+    """Pools of lengths drawn at random: the same ones with and without jets."""
+    name, x = f"fractional_max_pool{space}d", drawn(1, 1, *[4] * space, seed=8)
+    pool, with_indices = getattr(F, name), getattr(F, f"{name}_with_indices")
+    module = getattr(nn, f"FractionalMaxPool{space}d")(2, output_size=2)
+    return [
+        Case(
+            name,
+            draws(lambda x: pool(x, 2, output_size=2)),
+            x,
+            "",
+            {"module": draws(module), "indices": draws(lambda x: pool(x, 2, 2, return_indices=True)[0])},
+            order=2,
+        ),
+        Case(f"{name}_with_indices", draws(lambda x: with_indices(x, 2, output_ratio=(0.7,) * space)[0]), x, order=2),
+    ]
+
+
 def extrema(name: str, pairwise: str) -> list[Case]:
     function, both = getattr(torch, name), getattr(torch, pairwise)
     return [
@@ -126,6 +144,7 @@ CASES = [
     ),
     Case("masked_fill", lambda x: OTHER.masked_fill(MASK, x[0, 0]), X, "with a jet"),
     *(case for space in (1, 2, 3) for case in pools(space)),
+    *(case for space in (2, 3) for case in fractional_pools(space)),
     *extrema("max", "maximum"),
     *extrema("min", "minimum"),
     Case(
@@ -139,12 +158,22 @@ CASES = [
     Case("clamp_max", lambda x: torch.clamp_max(x, 0.1), X, "", {"method": lambda x: x.clamp_max(0.1)}),
     Case("clamp_max", lambda x: torch.clamp_max(x, OTHER), X, "tensor"),
     Case(
+        "clamp",
+        lambda x: torch.clamp(x, OTHER - 1, OTHER + 0.1),
+        X,
+        "tensors",
+        {"in place": lambda x: x.clone().clip_(min=OTHER - 1, max=OTHER + 0.1)},
+    ),
+    Case("clamp", lambda x: torch.clamp(OTHER, x[:1], x[:1] + 0.3), X, "jets as bounds"),
+    Case("clamp", lambda x: torch.clamp(x, max=x[:, :1]), X, "jet as the upper bound"),
+    Case(
         "gather",
         lambda x: torch.gather(x, 1, INDEX),
         X,
         "",
         {"method": lambda x: x.gather(-1, INDEX), "keyword": lambda x: torch.gather(x, dim=1, index=INDEX)},
     ),
+    Case("gather", lambda x: x[0, 0].gather(0, torch.tensor([0])), X, "0-d"),
     Case("prelu", lambda x: F.prelu(x, SLOPE), BEYOND_KINKS, "", {"torch": lambda x: torch.prelu(x, SLOPE)}),
     Case("prelu", lambda x: F.prelu(x, SLOPES), BEYOND_KINKS, "channels", {"method": lambda x: x.prelu(SLOPES)}),
     Case("prelu", lambda x: F.prelu(x, SLOPE), drawn(3), "one axis"),

@@ -59,6 +59,8 @@ CASES: list[tuple[str, Callable[[Any], Any]]] = [
     *((name, lambda x, n=name: getattr(torch, n)(x, OTHER)) for name in ("isclose", "isin", "result_type")),
     *((f"logical_{name}", lambda x, n=name: getattr(torch, f"logical_{n}")(x, OTHER)) for name in ("and", "or", "xor")),
     *((name, lambda x, n=name: getattr(x, n)()) for name in ("nelement", "ndimension", "element_size", "get_device")),
+    *((name, getattr(torch, name)) for name in ("numel", "is_complex", "is_floating_point", "is_signed", "is_conj")),
+    *((name, getattr(torch, name)) for name in ("is_neg", "argwhere")),
     ("any", lambda x: (x > 0).any() | x.any(dim=1).all()),
     ("count_nonzero", lambda x: torch.count_nonzero(x, 1)),
     ("searchsorted", lambda x: torch.searchsorted(OTHER.sort(1).values, x)),

@@ -4,6 +4,7 @@ from jetprop.jets.rules import (
     attention,
     complex_numbers,
     contractions,
+    decompositions,
     dropout,
     elementwise,
     embedding,
@@ -26,12 +27,14 @@ from jetprop.jets.rules import (
     softmax,
     sorting,
     special,
+    stacking,
 )
 
 __all__ = [
     "attention",
     "complex_numbers",
     "contractions",
+    "decompositions",
     "dropout",
     "elementwise",
     "embedding",
@@ -54,4 +57,5 @@ __all__ = [
     "softmax",
     "sorting",
     "special",
+    "stacking",
 ]

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from jetprop.jets.dispatch import SPELLINGS, rule
+from jetprop.jets.dispatch import rule, spell
 from jetprop.jets.jet import Jet
 from jetprop.jets.remember import remembered
 from jetprop.jets.rules import shapes as _shapes  # noqa: F401 - registers `reshape`, `permute`, …
@@ -49,7 +49,7 @@ def _matmul_of_tensors(x: Any, y: Any) -> Jet:
 
 
 for _method in (Tensor.matmul, Tensor.__matmul__):
-    SPELLINGS[_method] = _matmul_of_tensors
+    spell(_method, _matmul_of_tensors)
 
 
 @rule("rmatmul", "bilinear")
@@ -174,7 +174,7 @@ def _vector_product(x: Any, y: Any, *, dim: int = -1) -> Jet:
     return product_of(after, torch.roll(y, -2, dim)) - product_of(before, torch.roll(y, -1, dim))
 
 
-SPELLINGS[torch.linalg.cross] = _vector_product
+spell(torch.linalg.cross, _vector_product)
 
 
 # ---- products added to something ------------------------------------------------------------------------------------
@@ -307,7 +307,7 @@ def _spelled_out(equation: str, ndims: tuple[int, ...]) -> tuple[list[str], str]
 
 
 @rule("tensordot", "bilinear")
-def tensordot(x: Jet | Tensor, y: Jet | Tensor, dims: Any = 2, out: None = None) -> Jet:
+def tensordot(x: Jet | Tensor, y: Jet | Tensor, dims: Any = 2) -> Jet:
     """Sums over pairs of axes: the last `dims` of x with the first of y, or a list for each."""
     if isinstance(dims, Tensor):
         dims = dims.tolist()
@@ -320,7 +320,11 @@ def tensordot(x: Jet | Tensor, y: Jet | Tensor, dims: Any = 2, out: None = None)
         for ds, z in zip(dims, (x, y), strict=True)
     ]
     for a, b in zip(*over, strict=True):
-        if x.shape[a] != y.shape[b]:
+        if x.shape[a] != 1 == y.shape[b]:
+            x = x.sum(a, keepdim=True)
+        elif x.shape[a] == 1 != y.shape[b]:
+            y = y.sum(b, keepdim=True)
+        elif x.shape[a] != y.shape[b]:
             raise ValueError(
                 f"tensordot: axis {a} of {tuple(x.shape)} and axis {b} of {tuple(y.shape)} differ in length"
             )

@@ -149,13 +149,16 @@ def _rows_of(rows: Tensor, tower: Tower, x: Jet, name: str) -> Tensor:
 
 
 elementwise("sigmoid", "expit")(towers.sigmoid)
-elementwise("clamp", "clip", kink=True)(towers.clamp)
+elementwise("clamp to numbers", kink=True)(towers.clamp)
 
 elementwise("abs", "absolute", kink=True)(towers.abs)
 
 for _name in """tanh tan exp expm1 exp2 sqrt rsqrt reciprocal square log log1p log2 log10 sin cos sinh cosh
-    erf erfc lgamma digamma silu gelu softplus mish elu celu selu softsign tanhshrink""".split():
+    erf erfc silu gelu softplus mish elu celu selu softsign tanhshrink""".split():
     elementwise(_name)(getattr(towers, _name))
+
+elementwise("lgamma", "gammaln")(towers.lgamma)
+elementwise("digamma", "psi")(towers.digamma)
 
 for _name in "asin acos atan asinh acosh atanh".split():
     elementwise(_name, f"arc{_name[1:]}")(getattr(towers, _name))

@@ -23,13 +23,14 @@ from jetprop.jets.jet import Jet
 from jetprop.jets.rules.contractions import matmul
 from jetprop.jets.rules.operands import aligned, common_basis, is_jet, jet_of
 from jetprop.jets.rules.products import product_of
+from jetprop.jets.tracing import traced
 
-__all__: list[str] = []
+__all__ = ["less", "linear_algebra", "solve", "solve_triangular", "terms"]
 
 _linalg_eigh, _linalg_slogdet = (getattr(return_types, f"linalg_{name}") for name in ("eigh", "slogdet"))
 
 
-def _linear_algebra(name: str, *spellings: str | Callable) -> Callable[[Callable], Callable]:
+def linear_algebra(name: str, *spellings: str | Callable) -> Callable[[Callable], Callable]:
     """Register a rule that computes in single precision at least, autocast or not, as PyTorch does."""
 
     def register(function: Callable) -> Callable:
@@ -52,12 +53,12 @@ def _raised(x: Any) -> Any:
     return x.float() if getattr(x, "dtype", None) in (torch.float16, torch.bfloat16) else x
 
 
-def _terms(basis: Basis, row: int, left: bool = False, right: bool = False) -> Iterator[Term]:
+def terms(basis: Basis, row: int, left: bool = False, right: bool = False) -> Iterator[Term]:
     """The Leibniz terms of a row, those without s = 0 and without t = 0 alone if `left` and `right` say so."""
     return (t for t in basis.terms if t.row == row and not (left and t.left == 0) and not (right and t.right == 0))
 
 
-def _less(x: Tensor, a: Sequence[Tensor], b: Sequence[Tensor], terms: Iterator[Term]) -> Tensor:
+def less(x: Tensor, a: Sequence[Tensor], b: Sequence[Tensor], terms: Iterator[Term]) -> Tensor:
     """`x − Σ factor · a_s b_t`."""
     for _, s, t, factor in terms:
         x = torch.sub(x, a[s] @ b[t], alpha=factor)
@@ -77,7 +78,7 @@ def _solved(a: Jet | Tensor, b: Jet | Tensor, inverse: Callable[[Tensor], Tensor
         return Jet._of(_in_columns(inverse, right), basis)
     left, found = a.rows.unbind(0), []
     for order in range(basis.order + 1):
-        level = [_less(right[row], left, found, _terms(basis, row, left=True)) for row in basis.rows_of_order(order)]
+        level = [less(right[row], left, found, terms(basis, row, left=True)) for row in basis.rows_of_order(order)]
         found += _in_columns(inverse, torch.stack(level)).unbind(0)
     return Jet._of(torch.stack(found), basis)
 
@@ -89,7 +90,7 @@ def _in_columns(inverse: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
     return inverse(wide).unflatten(-1, (count, columns)).movedim(-2, 0)
 
 
-@_linear_algebra("solve", torch.linalg.solve)
+@linear_algebra("solve", torch.linalg.solve)
 def solve(A: Any, B: Any, *, left: bool = True) -> Jet:
     """X in A X = B, or in X A = B; B a matrix, or a vector for each matrix."""
     vector = B.dim() == 1 or (A.dim() - 1 == B.dim() and B.shape == A.shape[:-1])
@@ -102,7 +103,7 @@ def solve(A: Any, B: Any, *, left: bool = True) -> Jet:
     return _solved(A, B, _lu(A.value if is_jet(A) else A, "solve"))
 
 
-@_linear_algebra("inv", "inverse")
+@linear_algebra("inv", "inverse")
 def inv(A: Jet) -> Jet:
     """A⁻¹, from A X = 1."""
     inverse = torch.linalg.inv(A.value)
@@ -110,7 +111,7 @@ def inv(A: Jet) -> Jet:
     return _solved(A, identity, lambda columns: inverse @ columns)
 
 
-@_linear_algebra("solve_triangular")
+@linear_algebra("solve_triangular")
 def solve_triangular(A: Any, B: Any, *, upper: bool, left: bool = True, unitriangular: bool = False) -> Jet:
     """X in A X = B, or in X A = B, A triangular: nothing else of it is read."""
     if not left:
@@ -122,7 +123,7 @@ def solve_triangular(A: Any, B: Any, *, upper: bool, left: bool = True, unitrian
     return _solved(A, B, lambda b: torch.linalg.solve_triangular(value, b, upper=upper, unitriangular=unitriangular))
 
 
-@_linear_algebra("cholesky_solve")
+@linear_algebra("cholesky_solve")
 def cholesky_solve(B: Any, L: Any, upper: bool = False) -> Jet:
     """X in L Lᴴ X = B, or in Uᴴ U X = B."""
     L = L.mH if upper else L
@@ -130,10 +131,26 @@ def cholesky_solve(B: Any, L: Any, upper: bool = False) -> Jet:
     return torch.linalg.solve_triangular(L.mH, half, upper=True)  # type: ignore[return-value]
 
 
-@_linear_algebra("cholesky_inverse")
+@linear_algebra("cholesky_inverse")
 def cholesky_inverse(L: Jet, upper: bool = False) -> Jet:
     """The inverse of L Lᴴ, or of Uᴴ U."""
     return cholesky_solve(torch.eye(L.shape[-1], dtype=L.dtype, device=L.device).expand(L.shape), L, upper)
+
+
+def _with_info(name: str, function: Callable[..., Jet]) -> None:
+    """The form of an operator that reports failures, of which a jet has none: it raises."""
+    kind = getattr(return_types, f"linalg_{name}_ex")
+
+    def apply(A: Any, *args: Any, check_errors: bool = False, **kwargs: Any) -> Any:
+        out = function(A, *args, **kwargs)
+        return kind((out, torch.zeros(A.shape[:-2], dtype=torch.int32, device=A.device)))
+
+    apply.__doc__ = f"`{name}`, and zeros: failures raise."
+    rule(f"{name}_ex", "composition", getattr(torch.linalg, f"{name}_ex"))(apply)
+
+
+_with_info("inv", inv)
+_with_info("solve", solve)
 
 
 @rule("matrix_power", "composition")
@@ -174,7 +191,7 @@ def _log_of_determinant(A: Jet, name: str) -> Jet:
 def _lu(value: Tensor, name: str) -> Callable[[Tensor], Tensor]:
     """What applies the inverse of a matrix to columns."""
     factors, pivots, singular = torch.linalg.lu_factor_ex(value)
-    if not torch.compiler.is_compiling() and bool(singular.any()):
+    if not traced() and bool(singular.any()):
         raise ValueError(
             f"{name} of a jet: {int((singular > 0).sum())} of {singular.numel()} matrices are singular; expected "
             f"invertible ones, from whose inverses the derivative rows come. Add a multiple of the identity, or use "
@@ -187,19 +204,19 @@ def _with_value(x: Jet, value: Tensor) -> Jet:
     return Jet._of(torch.cat([value.unsqueeze(0), x.rows[1:]]), x.basis)
 
 
-@_linear_algebra("det")
+@linear_algebra("det")
 def det(A: Jet) -> Jet:
     """Det A₀ · exp(ln det A − ln det A₀): the value of A must be invertible."""
     return product_of(RULES["exp"].apply(_log_of_determinant(A, "det")), torch.linalg.det(A.value))
 
 
-@_linear_algebra("logdet")
+@linear_algebra("logdet")
 def logdet(A: Jet) -> Jet:
     """The logarithm of the determinant; NaN where the determinant is negative."""
     return _with_value(_log_of_determinant(A, "logdet"), torch.logdet(A.value))
 
 
-@_linear_algebra("slogdet")
+@linear_algebra("slogdet")
 def slogdet(A: Jet) -> Any:
     """The sign of the determinant (its phase, if complex), and the logarithm of its magnitude."""
     logarithm = _log_of_determinant(A, "slogdet")
@@ -218,14 +235,14 @@ def _hermitian(A: Jet) -> Jet:
     return Jet._of(torch.cat([A.rows[:1], (A.rows[1:] + A.rows[1:].mH) / 2]), A.basis)
 
 
-@_linear_algebra("cholesky", torch.linalg.cholesky)
+@linear_algebra("cholesky", torch.linalg.cholesky)
 def cholesky(A: Jet, upper: bool = False) -> Jet:
     """A = L Lᴴ: L_r = L₀ Φ(L₀⁻¹ (A_r − Σ″ L_s L_tᴴ) L₀⁻ᴴ), Φ the lower triangle with half the diagonal."""
     basis, rows = A.basis, _hermitian(A).rows.unbind(0)
     first = torch.linalg.cholesky(rows[0])
     found, adjoint = [first], [first.mH]
     for row in range(1, len(basis)):
-        rest = _less(rows[row], found, adjoint, _terms(basis, row, left=True, right=True))
+        rest = less(rows[row], found, adjoint, terms(basis, row, left=True, right=True))
         half = torch.linalg.solve_triangular(first, rest, upper=False)
         middle = torch.linalg.solve_triangular(first.mH, half, upper=True, left=False)
         lower = middle.tril() - torch.diag_embed(middle.diagonal(0, -2, -1)) / 2
@@ -234,7 +251,10 @@ def cholesky(A: Jet, upper: bool = False) -> Jet:
     return Jet._of(torch.stack(adjoint if upper else found), basis)
 
 
-@_linear_algebra("eigh")
+_with_info("cholesky", cholesky)
+
+
+@linear_algebra("eigh")
 def eigh(A: Jet, UPLO: str = "L") -> Any:
     """A V = V Λ, VᴴV = 1, the eigenvalues all different.
 
@@ -248,7 +268,7 @@ def eigh(A: Jet, UPLO: str = "L") -> Any:
     values, vectors = torch.linalg.eigh(A.value, UPLO)
     gaps = values.unsqueeze(-1) - values.unsqueeze(-2)
     diagonal = torch.eye(A.shape[-1], dtype=torch.bool, device=A.device)
-    if not torch.compiler.is_compiling() and basis.order and bool(((gaps == 0) & ~diagonal).any()):
+    if not traced() and basis.order and bool(((gaps == 0) & ~diagonal).any()):
         raise ValueError(
             "eigh of a jet: two eigenvalues are equal, where neither they nor their vectors have derivatives; expected "
             "distinct ones. Break the symmetry, or use a function of the matrix itself (trace, det, inv, powers)"
@@ -259,10 +279,10 @@ def eigh(A: Jet, UPLO: str = "L") -> Any:
     lambdas: list[Tensor] = [torch.diag_embed(values).to(b[0].dtype)]
     adjoint = [u[0]]
     for row in range(1, len(basis)):
-        proper = list(_terms(basis, row, left=True, right=True))
+        proper = list(terms(basis, row, left=True, right=True))
         zero = torch.zeros_like(b[row])
-        known = _less(zero, b, u, _terms(basis, row, left=True)) - _less(zero, u, lambdas, iter(proper))
-        overlap = _less(zero, adjoint, u, iter(proper)) / 2
+        known = less(zero, b, u, terms(basis, row, left=True)) - less(zero, u, lambdas, iter(proper))
+        overlap = less(zero, adjoint, u, iter(proper)) / 2
         lambdas.append(torch.where(diagonal, -known, 0))
         u.append(torch.where(diagonal, overlap, known / gaps))
         adjoint.append(u[-1].mH)
@@ -271,7 +291,7 @@ def eigh(A: Jet, UPLO: str = "L") -> Any:
     return _linalg_eigh((Jet._of(found, basis), Jet._of(turned, basis)))
 
 
-@_linear_algebra("eigvalsh")
+@linear_algebra("eigvalsh")
 def eigvalsh(A: Jet, UPLO: str = "L") -> Jet:
     """The eigenvalues of `eigh`, all different."""
     return eigh(A, UPLO)[0]

@@ -105,6 +105,8 @@ for _name in ("sum", "mean"):
 def cumsum(x: Jet, dim: int, *, dtype: torch.dtype | None = None) -> Jet:
     """Cumulative sums along an axis."""
     (place,) = axes(dim, x.dim())
+    if x.dim() == 0:
+        return Jet._of(x.rows.to(dtype or x.dtype, copy=True), x.basis)
     return Jet._of(torch.cumsum(x.rows, place, dtype=dtype), x.basis)
 
 

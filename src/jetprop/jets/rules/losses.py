@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
+from functools import wraps
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch import Tensor
 from jetprop.jets.dispatch import SPELLINGS, rule
 from jetprop.jets.jet import Jet
 from jetprop.jets.rules.operands import is_jet
+from jetprop.jets.tracing import traced
 
 __all__: list[str] = []
 
@@ -50,6 +52,7 @@ def _loss(name: str, body: str = "") -> Callable[[Callable], Callable]:
     """
 
     def register(formula: Callable) -> Callable:
+        @wraps(formula)
         def apply(*args: Any, **kwargs: Any) -> Any:
             device = next(x for x in (*args, *kwargs.values()) if is_jet(x)).device.type
             if not torch.is_autocast_enabled(device):
@@ -57,7 +60,6 @@ def _loss(name: str, body: str = "") -> Callable[[Callable], Callable]:
             with torch.autocast(device, enabled=False):
                 return formula(*map(_single, args), **{k: _single(x) for k, x in kwargs.items()})
 
-        apply.__doc__ = formula.__doc__
         function: Any = getattr(F, body or name, None)
         rule(name, "composition", *([function] if body else []))(apply)
         setattr(_OPERATORS, name, apply)
@@ -139,7 +141,7 @@ def _log_from_minus_100(p: Any) -> Any:
 def binary_cross_entropy(x: Any, target: Any, weight: Any = None, reduction: int = NONE) -> Any:
     """−w (t ln x + (1 − t) ln(1 − x)), logarithms not below −100."""
     value = _value(x)
-    if not torch.compiler.is_compiling() and bool(((value < 0) | (value > 1)).any()):
+    if not traced() and bool(((value < 0) | (value > 1)).any()):
         raise RuntimeError(
             f"binary_cross_entropy: expected probabilities in [0, 1], got values from {value.min():g} to "
             f"{value.max():g}; apply a sigmoid, or use binary_cross_entropy_with_logits"

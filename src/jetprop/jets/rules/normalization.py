@@ -17,11 +17,12 @@ from torch.autograd import Function
 
 from jetprop.jets import towers
 from jetprop.jets.basis import Basis
-from jetprop.jets.dispatch import SPELLINGS, rule
+from jetprop.jets.dispatch import rule, spell
 from jetprop.jets.jet import Jet
 from jetprop.jets.kernels import Tower, add_to_value, apply_tower, multiply, pullback
 from jetprop.jets.rules import selection as _selection  # noqa: F401 - registers the selections first
 from jetprop.jets.rules.operands import autocast_as, axes, is_jet
+from jetprop.jets.tracing import traced
 
 __all__ = ["standardised"]
 
@@ -75,7 +76,7 @@ def standardised(x: Jet, over: Sequence[int], eps: float, centre: bool = True) -
         centre: whether μ is the mean; otherwise 0.
     """
     # A compiler derives and fuses the backward pass itself, and is slow at functions that call others.
-    standardise = _standardise if torch.compiler.is_compiling() else _Standardised.apply
+    standardise = _standardise if traced() else _Standardised.apply
     y, _ = standardise(_opmath(x).rows, tuple(axes(list(over), x.dim())), eps, centre, x.basis)
     return Jet._of(y, x.basis)
 
@@ -267,8 +268,8 @@ def _as_torch_has_it(norm: Any) -> Any:
     return apply
 
 
-SPELLINGS[torch.batch_norm] = _as_torch_has_it(batch_norm)
-SPELLINGS[torch.instance_norm] = _as_torch_has_it(instance_norm)
+spell(torch.batch_norm, _as_torch_has_it(batch_norm))
+spell(torch.instance_norm, _as_torch_has_it(instance_norm))
 
 
 @rule("var", "composition")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from jetprop.jets.algebra import compose, composition
-from jetprop.jets.dispatch import RULES, SPELLINGS, rule
+from jetprop.jets.dispatch import RULES, rule, spell
 from jetprop.jets.jet import Jet
 from jetprop.jets.rules.operands import axes, is_jet, jet_of
 from jetprop.jets.rules.products import product_of, stacked_rows
@@ -81,19 +81,20 @@ def _powers(x: Jet, p: float) -> Jet:
 def matrix_norm(
     x: Jet, ord: Any = "fro", dim: Any = (-2, -1), keepdim: bool = False, *, dtype: torch.dtype | None = None
 ) -> Jet:
-    """Frobenius's norm, or the largest or smallest sum of magnitudes of a column (±1) or of a row (±∞).
+    """Frobenius's norm; the largest or smallest sum of magnitudes of a column (±1) or of a row (±∞).
 
-    Raises:
-        TypeError: a norm made of singular values.
+    Or of singular values, all different then: their sum ("nuc"), the largest (2) or the smallest (−2).
     """
     rows, columns = (place - 1 for place in axes(dim, x.dim()))
     if ord == "fro":
         return vector_norm(x, 2, (rows, columns), keepdim, dtype=dtype)
+    if ord == "nuc" or (not isinstance(ord, str) and abs(ord) == 2):
+        matrices = x if dtype is None else x.to(dtype)
+        of_matrix = RULES["svdvals"].apply(matrices.movedim((rows, columns), (-2, -1)))
+        found = of_matrix.sum(-1) if ord == "nuc" else of_matrix[..., 0 if ord > 0 else -1]
+        return found.unsqueeze(min(rows, columns)).unsqueeze(max(rows, columns)) if keepdim else found
     if isinstance(ord, str) or abs(ord) not in (1, math.inf):
-        raise TypeError(
-            f"matrix_norm of a jet takes ord='fro', ±1 or ±inf, got {ord!r}: singular values have no jet rule; "
-            f'use torch.linalg.eigvalsh(A.mH @ A).sqrt(), or jetprop.jets.push(model, jet, backend="reference")'
-        )
+        raise ValueError(f"matrix_norm: expected ord 'fro', 'nuc', ±1, ±2 or ±inf, got {ord!r}")
     summed, among = (rows, columns) if abs(ord) == 1 else (columns, rows)
     sums = vector_norm(x, 1, summed, keepdim=True, dtype=dtype)
     found = sums.amax(among, True) if ord > 0 else sums.amin(among, True)
@@ -101,9 +102,7 @@ def matrix_norm(
 
 
 @rule("norm", "composition")
-def norm(
-    x: Jet, p: Any = "fro", dim: Any = None, keepdim: bool = False, out: None = None, dtype: torch.dtype | None = None
-) -> Jet:
+def norm(x: Jet, p: Any = "fro", dim: Any = None, keepdim: bool = False, dtype: torch.dtype | None = None) -> Jet:
     """`torch.norm`: a vector's norm along any axes, or of all entries."""
     if isinstance(p, str) and p != "fro":
         return matrix_norm(x, p, (-2, -1) if dim is None else dim, keepdim)
@@ -122,7 +121,7 @@ def _norm_of_linalg(
     return vector_norm(x, 2 if ord is None else ord, dim, keepdim, dtype=dtype)
 
 
-SPELLINGS[torch.linalg.norm] = _norm_of_linalg
+spell(torch.linalg.norm, _norm_of_linalg)
 
 
 @rule("dist", "composition")
@@ -149,3 +148,12 @@ def cdist(
     if compute_mode not in modes:
         raise ValueError(f"cdist: expected compute_mode among {modes}, got {compute_mode!r}")
     return vector_norm(_difference(x1.unsqueeze(-2), x2.unsqueeze(-3)), p, -1)
+
+
+@rule("pdist", "composition")
+def pdist(x: Jet, p: float = 2.0) -> Jet:
+    """The distances between all pairs of rows, as a vector: those of the first row from the later ones first."""
+    if x.dim() != 2:
+        raise ValueError(f"pdist: expected a matrix of points, one in each row, got shape {tuple(x.shape)}")
+    first, second = torch.triu_indices(x.shape[0], x.shape[0], 1, device=x.device)
+    return vector_norm(_difference(x.index_select(0, first), x.index_select(0, second)), p, -1)

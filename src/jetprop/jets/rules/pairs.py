@@ -91,7 +91,7 @@ rule("xlog1py", "composition")(_times_log("xlog1py", 1.0))
 @rule("ldexp", "composition")
 def ldexp(x: Any, y: Any) -> Jet:
     """`x·2ʸ`."""
-    exponent: Any = y if is_jet(y) or y.is_floating_point() else y.to(x.dtype)
+    exponent: Any = y if is_jet(y) or y.is_floating_point() or y.is_complex() else y.to(x.dtype)
     return x * torch.exp2(exponent)
 
 

@@ -18,6 +18,7 @@ from jetprop.jets.remember import remembered
 from jetprop.jets.rules import elementwise as _elementwise  # noqa: F401 - registers `reciprocal`, `log`, `exp`
 from jetprop.jets.rules.elementwise import elementwise
 from jetprop.jets.rules.operands import aligned, autocast_as, common_basis, is_jet, jet_of, lifted
+from jetprop.jets.tracing import traced
 
 __all__ = ["Run", "bilinear", "plus", "product_of", "runs", "stacked_rows"]
 
@@ -214,7 +215,7 @@ def pow(x: Any, y: Any) -> Jet:
         return _exponential(lifted(x, y), y)
     assert is_jet(x)
     constant = isinstance(y, Tensor) and y.dim() == 0 and not (y.requires_grad or y.is_complex())
-    if constant and not torch.compiler.is_compiling():
+    if constant and not traced():
         x, y = x.to(_promoted(x, y)), float(y)
     if not isinstance(y, (Tensor, complex)) and not getattr(y, "shape", ()):
         if y == 1:
@@ -257,11 +258,12 @@ def rpow(x: Jet, y: Operand) -> Jet:
 @rule("float_power", "composition")
 def float_power(x: Operand, y: Operand) -> Jet:
     """`pow` in double precision."""
-    return pow(_double(x), _double(y))
+    dtype = torch.complex128 if any(_is_complex(z) for z in (x, y)) else torch.float64
+    return pow(*(z.to(dtype) if isinstance(z, Jet | Tensor) else z for z in (x, y)))
 
 
-def _double(x: Operand) -> Operand:
-    return x.to(torch.float64) if isinstance(x, Jet | Tensor) else x
+def _is_complex(x: Operand) -> bool:
+    return x.is_complex() if isinstance(x, Jet | Tensor) else isinstance(x, complex)
 
 
 @rule("addcmul", "composition")

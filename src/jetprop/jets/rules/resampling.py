@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from jetprop.jets.dispatch import SPELLINGS, rule
+from jetprop.jets.dispatch import rule, spell
 from jetprop.jets.jet import Jet
 from jetprop.jets.rules.linear import spatial
 from jetprop.jets.rules.operands import axis, is_jet
@@ -56,7 +56,7 @@ def unfold(x: Jet, dimension: int, size: int, step: int) -> Jet:
     return Jet._of(x.rows.unfold(axis(dimension, x.dim()), size, step), x.basis)
 
 
-SPELLINGS[F.unfold] = rule("im2col", "linear")(spatial(F.unfold, 2))  # the namesake in torch.nn.functional
+spell(F.unfold, rule("im2col", "linear")(spatial(F.unfold, 2)))  # the namesake in torch.nn.functional
 rule("col2im", "linear", F.fold)(spatial(F.fold, 1))
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from jetprop.jets.dispatch import rule
 from jetprop.jets.jet import Jet
 from jetprop.jets.rules.operands import axis, common_basis, is_jet, jet_of
-from jetprop.jets.rules.selection import where
+from jetprop.jets.rules.selection import masked_fill
 
 __all__: list[str] = []
 
@@ -38,33 +38,34 @@ def _row_by_row(operation: Callable[..., Tensor], *operands: Jet) -> Jet:
     )
 
 
+def _along(name: str, x: Any, dim: int, index: Tensor, source: Any, *args: Any, **kwargs: Any) -> Jet:
+    """A method that writes at the places that an index of the source's axes names, of all rows in one call."""
+    target, written = _jets(x, source)
+    if target.dim() == 0:
+        return _row_by_row(lambda row, new: getattr(row, name)(dim, index, new, *args, **kwargs), target, written)
+    write, place = getattr(target.rows, name), axis(dim, target.dim())
+    return Jet._of(write(place, _over_rows(index, target), _read_at(index, written), *args, **kwargs), target.basis)
+
+
 @rule("scatter", "selection")
 def scatter(
     x: Any, dim: int, index: Tensor, src: Any = None, *, value: float | None = None, reduce: str | None = None
 ) -> Jet:
     """`x` with the entries of `src` (or one number) written along an axis."""
     src = value if src is None else src
+    if not (is_jet(src) or isinstance(src, Tensor)):
+        src = torch.full(index.shape, src, dtype=x.dtype, device=x.device)
     if reduce == "add":
-        return scatter_add(x, dim, index, src if is_jet(src) or isinstance(src, Tensor) else _filled(index, src, x))
+        return scatter_add(x, dim, index, src)
     if reduce is not None:
         raise TypeError(f"scatter on a jet takes reduce=None or 'add', got {reduce!r}; gather, multiply and scatter")
-    if not (is_jet(src) or isinstance(src, Tensor)):
-        src = _filled(index, src, x)
-    target, source = _jets(x, src)
-    rows = target.rows.scatter(axis(dim, target.dim()), _over_rows(index, target), _read_at(index, source))
-    return Jet._of(rows, target.basis)
-
-
-def _filled(index: Tensor, value: Any, like: Any) -> Tensor:
-    return torch.full(index.shape, value, dtype=like.dtype, device=like.device)
+    return _along("scatter", x, dim, index, src)
 
 
 @rule("scatter_add", "linear")
 def scatter_add(x: Any, dim: int, index: Tensor, src: Any) -> Jet:
     """`x` with the entries of `src` added along an axis."""
-    target, source = _jets(x, src)
-    rows = target.rows.scatter_add(axis(dim, target.dim()), _over_rows(index, target), _read_at(index, source))
-    return Jet._of(rows, target.basis)
+    return _along("scatter_add", x, dim, index, src)
 
 
 @rule("scatter_reduce", "linear")
@@ -72,32 +73,35 @@ def scatter_reduce(x: Any, dim: int, index: Tensor, src: Any, reduce: str, *, in
     """Sums or means of the entries of `src` that meet in one place, and of what was there if `include_self`."""
     if reduce not in ("sum", "mean"):
         raise TypeError(f"scatter_reduce on a jet takes reduce='sum' or 'mean', got {reduce!r}")
-    target, source = _jets(x, src)
-    rows = target.rows.scatter_reduce(
-        axis(dim, target.dim()), _over_rows(index, target), _read_at(index, source), reduce, include_self=include_self
-    )
-    return Jet._of(rows, target.basis)
+    return _along("scatter_reduce", x, dim, index, src, reduce, include_self=include_self)
+
+
+def _slices(name: str, x: Any, dim: int, index: Tensor, source: Any, **kwargs: Any) -> Jet:
+    """A method that writes slices at the places that a vector of indices names."""
+    target, written = _jets(x, source)
+    if target.dim() == 0:
+        return _row_by_row(lambda row, new: getattr(row, name)(dim, index, new, **kwargs), target, written)
+    write = getattr(target.rows, name)
+    return Jet._of(write(axis(dim, target.dim()), index, written.rows, **kwargs), target.basis)
 
 
 @rule("index_add", "linear")
 def index_add(x: Any, dim: int, index: Tensor, source: Any, *, alpha: float = 1) -> Jet:
     """`x` with slices added at indices of an axis."""
-    target, added = _jets(x, source)
-    return Jet._of(target.rows.index_add(axis(dim, target.dim()), index, added.rows, alpha=alpha), target.basis)
+    return _slices("index_add", x, dim, index, source, alpha=alpha)
 
 
 @rule("index_copy", "selection")
 def index_copy(x: Any, dim: int, index: Tensor, source: Any) -> Jet:
     """`x` with slices written at indices of an axis."""
-    target, written = _jets(x, source)
-    return Jet._of(target.rows.index_copy(axis(dim, target.dim()), index, written.rows), target.basis)
+    return _slices("index_copy", x, dim, index, source)
 
 
 @rule("index_fill", "selection")
 def index_fill(x: Any, dim: int, index: Tensor, value: Any) -> Jet:
     """`x` with one number (0-d tensor or jet) at indices of an axis."""
     mask = torch.zeros(x.shape, dtype=torch.bool, device=x.device).index_fill(dim, index, True)
-    return where(mask, value, x).to(x.dtype)
+    return masked_fill(x, mask, value)
 
 
 @rule("index_put", "selection")
@@ -143,6 +147,7 @@ def take_along_dim(x: Jet, indices: Tensor, dim: int | None = None) -> Jet:
     if dim is None:
         return x.reshape(-1).gather(0, indices.reshape(-1))
     place = axis(dim, x.dim()) - 1
+    indices = torch.where(indices < 0, indices + x.shape[place], indices) if x.dim() else indices
     shape = torch.broadcast_shapes(*(t.narrow(place, 0, 1).shape for t in (x.value, indices)))
     sizes = [list(shape[:place]) + [t.shape[place]] + list(shape[place + 1 :]) for t in (x, indices)]
     return x.expand(sizes[0]).gather(dim, indices.expand(sizes[1]))

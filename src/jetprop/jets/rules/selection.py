@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from jetprop.jets.dispatch import RULES, SPELLINGS, rule
+from jetprop.jets.dispatch import RULES, rule, spell
 from jetprop.jets.jet import Jet
 from jetprop.jets.rules.elementwise import warn_of_kink
 from jetprop.jets.rules.operands import aligned, autocast_to, axis, common_basis, is_jet, jet_of
@@ -34,8 +34,15 @@ def where(condition: Any, x: Any, y: Any) -> Jet:
 
 
 @rule("masked_fill", "selection")
-def masked_fill(x: Jet, mask: Tensor, value: float | Tensor) -> Jet:
-    """A constant where the mask holds."""
+def masked_fill(x: Jet, mask: Tensor, value: Any) -> Jet:
+    """A number (0-d tensor or jet) where the mask holds.
+
+    Raises:
+        TypeError: a complex number among real ones.
+    """
+    filling = value.is_complex() if is_jet(value) or isinstance(value, Tensor) else isinstance(value, complex)
+    if filling and not x.is_complex():
+        raise TypeError(f"a complex number does not fit a jet of dtype {x.dtype}; convert it first, with .cfloat()")
     return where(mask, value, x).to(x.dtype)
 
 
@@ -55,9 +62,10 @@ def _max_pool(space: int, pool: Callable) -> Callable:
     return apply
 
 
-for _space in (1, 2, 3):
-    for _name in (f"max_pool{_space}d", f"adaptive_max_pool{_space}d"):
-        rule(_name, "selection")(_max_pool(_space, getattr(F, _name)))
+_POOLS = [(f"{kind}max_pool{space}d", space) for kind in ("", "adaptive_") for space in (1, 2, 3)]
+_POOLS += [("fractional_max_pool2d", 2), ("fractional_max_pool3d", 3)]
+for _name, _space in _POOLS:
+    rule(_name, "selection")(_max_pool(_space, getattr(F, _name)))
 
 
 def _with_indices(space: int, pool: Callable) -> Callable:
@@ -69,23 +77,21 @@ def _with_indices(space: int, pool: Callable) -> Callable:
     return apply
 
 
-for _space in (1, 2, 3):
-    for _name in (f"max_pool{_space}d", f"adaptive_max_pool{_space}d"):
-        rule(f"{_name}_with_indices", "selection")(_with_indices(_space, getattr(F, _name)))
+for _name, _space in _POOLS:
+    rule(f"{_name}_with_indices", "selection")(_with_indices(_space, getattr(F, _name)))
 
 
 # These return the indices too, unlike their namesakes in torch.nn.functional.
-SPELLINGS[torch.adaptive_max_pool1d] = RULES["adaptive_max_pool1d_with_indices"].apply
+spell(torch.adaptive_max_pool1d, RULES["adaptive_max_pool1d_with_indices"].apply)
 for _space in (2, 3):
-    SPELLINGS[getattr(sys.modules["torch._C._nn"], f"adaptive_max_pool{_space}d")] = RULES[
-        f"adaptive_max_pool{_space}d_with_indices"
-    ].apply
+    _operator = getattr(sys.modules["torch._C._nn"], f"adaptive_max_pool{_space}d")
+    spell(_operator, RULES[f"adaptive_max_pool{_space}d_with_indices"].apply)
 
 
 def _extremum(name: str) -> Callable:
     def apply(x: Jet, dim: Any = None, keepdim: bool = False) -> Any:
         if isinstance(dim, Tensor) or is_jet(dim):
-            return _pairwise(torch.ge if name == "max" else torch.le, x, dim)
+            return _pairwise_with_ties(torch.ge if name == "max" else torch.le, x, dim)
         search = torch.argmax if name == "max" else torch.argmin
         if dim is None:
             return among_the_extreme(x, getattr(torch, name)(x.value.detach()), (), False)
@@ -122,16 +128,23 @@ def _value(x: Any) -> Any:
     return x.value if is_jet(x) else x
 
 
+def _pairwise_with_ties(better: Callable, x: Any, y: Any) -> Jet:
+    """The better of two, their mean where they tie, between which PyTorch halves a gradient."""
+    tied = torch.as_tensor(_value(x) == _value(y))
+    chosen = _pairwise(better, x, y)
+    return where(tied, x * 0.5 + y * 0.5, chosen)
+
+
 @rule("maximum", "selection")
 def maximum(x: Jet | Tensor, y: Jet | Tensor) -> Jet:
-    """The larger of two, the first where they tie."""
-    return _pairwise(torch.ge, x, y)
+    """The larger of two, their mean where they tie."""
+    return _pairwise_with_ties(torch.ge, x, y)
 
 
 @rule("minimum", "selection")
 def minimum(x: Jet | Tensor, y: Jet | Tensor) -> Jet:
-    """The smaller of two, the first where they tie."""
-    return _pairwise(torch.le, x, y)
+    """The smaller of two, their mean where they tie."""
+    return _pairwise_with_ties(torch.le, x, y)
 
 
 @rule("clamp_min", "selection")
@@ -146,6 +159,17 @@ def clamp_max(x: Jet | Tensor, max: Jet | Tensor | float) -> Jet:
     return _pairwise(torch.le, x, max)
 
 
+@rule("clamp", "selection", "clip")
+def clamp(x: Any, min: Any = None, max: Any = None) -> Jet:
+    """Not below `min`, then not above `max`: numbers, tensors or jets. On a bound, the rows are those of x."""
+    if min is None and max is None:
+        raise ValueError("clamp: expected min, max or both, got neither")
+    if is_jet(x) and not any(isinstance(bound, Tensor) or is_jet(bound) for bound in (min, max)):
+        return RULES["clamp to numbers"].apply(x, min, max)
+    x = x if min is None else clamp_min(x, min)
+    return x if max is None else clamp_max(x, max)
+
+
 @rule("nan_to_num", "selection")
 def nan_to_num(x: Jet, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Jet:
     """Constants in the place of NaN and infinities."""
@@ -155,6 +179,8 @@ def nan_to_num(x: Jet, nan: float = 0.0, posinf: float | None = None, neginf: fl
 @rule("gather", "selection")
 def gather(x: Jet, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Jet:
     """Entries picked along an axis."""
+    if x.dim() == 0:
+        return Jet._of(torch.stack([row.gather(dim, index) for row in x.rows]), x.basis)
     return Jet._of(x.rows.gather(axis(dim, x.dim()), index.unsqueeze(0).expand(x.rows.shape[0], *index.shape)), x.basis)
 
 
@@ -197,7 +223,8 @@ for _name, _alias in {"lt": "less", "le": "less_equal", "gt": "greater", "ge": "
 
 for _name in """isnan isinf isfinite isposinf isneginf isreal signbit isclose allclose equal is_same_size isin
     argmax argmin argsort nonzero count_nonzero any all logical_not logical_and logical_or logical_xor
-    searchsorted bucketize histc bernoulli multinomial result_type nelement ndimension element_size get_device
+    searchsorted bucketize histc bernoulli multinomial result_type nelement numel ndimension element_size get_device
+    is_complex is_floating_point is_signed is_conj is_neg argwhere
     """.split():
     rule(_name, "value")(_of_value(getattr(torch, _name, None) or getattr(Tensor, _name)))
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from jetprop.jets.dispatch import SPELLINGS, rule
+from jetprop.jets.dispatch import rule, spell
 from jetprop.jets.jet import Jet
 from jetprop.jets.rules.operands import aligned, axes, axis, common_basis, is_jet, jet_of
 
@@ -25,9 +25,9 @@ def _rows(x: Jet, rows: Tensor) -> Jet:
 
 
 @rule("reshape", "selection")
-def reshape(x: Jet, *shape: Any, **names: Any) -> Jet:
+def reshape(x: Jet, *shape: Any) -> Jet:
     """The value's entries in another shape."""
-    return _rows(x, x.rows.reshape(x.rows.shape[0], *_sizes((names["shape"],) if names else shape)))
+    return _rows(x, x.rows.reshape(x.rows.shape[0], *_sizes(shape)))
 
 
 @rule("view", "selection")
@@ -59,15 +59,16 @@ def unflatten(x: Jet, dim: int, sizes: Any) -> Jet:
 
 
 @rule("permute", "selection")
-def permute(x: Jet, *dims: Any, **names: Any) -> Jet:
+def permute(x: Jet, *dims: Any) -> Jet:
     """Axes in another order."""
-    return _rows(x, x.rows.permute(0, *axes(_sizes((names["dims"],) if names else dims), x.dim())))
+    return _rows(x, x.rows.permute(0, *axes(_sizes(dims), x.dim())))
 
 
 @rule("transpose", "selection", "swapaxes", "swapdims")
 def transpose(x: Jet, dim0: int, dim1: int) -> Jet:
     """Two axes exchanged."""
-    return _rows(x, x.rows.transpose(axis(dim0, x.dim()), axis(dim1, x.dim())))
+    places = axis(dim0, x.dim()), axis(dim1, x.dim())
+    return _rows(x, x.rows.transpose(*places) if x.dim() else x.rows.view_as(x.rows))
 
 
 @rule("t", "selection")
@@ -85,13 +86,14 @@ def reversed_axes(x: Jet) -> Jet:
 @rule("mT", "selection")
 def matrix_transpose(x: Jet) -> Jet:
     """The last two axes exchanged."""
-    return transpose(x, -2, -1)
+    return transpose(x, -2, -1) if x.dim() else x
 
 
 @rule("movedim", "selection", "moveaxis")
 def movedim(x: Jet, source: Any, destination: Any) -> Jet:
     """Axes moved."""
-    return _rows(x, x.rows.movedim(tuple(axes(source, x.dim())), tuple(axes(destination, x.dim()))))
+    places = tuple(axes(source, x.dim())), tuple(axes(destination, x.dim()))
+    return _rows(x, x.rows.movedim(*places) if x.dim() else x.rows.view_as(x.rows))
 
 
 @rule("unsqueeze", "selection")
@@ -103,7 +105,7 @@ def unsqueeze(x: Jet, dim: int) -> Jet:
 @rule("squeeze", "selection")
 def squeeze(x: Jet, dim: Any = None) -> Jet:
     """Axes of length 1 dropped."""
-    chosen = range(1, x.rows.dim()) if dim is None else axes(dim, x.dim())
+    chosen = range(1, x.rows.dim()) if dim is None else axes(dim, x.dim()) if isinstance(dim, int) or dim else ()
     return _rows(x, x.rows.squeeze(tuple(a for a in chosen if x.rows.dim() > 1)))
 
 
@@ -128,25 +130,26 @@ def broadcast_tensors(*tensors: Any) -> list[Any]:
 
 
 @rule("repeat", "selection", "tile")
-def repeat(x: Jet, *repeats: Any, **names: Any) -> Jet:
+def repeat(x: Jet, *repeats: Any) -> Jet:
     """The value tiled."""
-    counts = _sizes(tuple(names.values()) if names else repeats)
+    counts = _sizes(repeats)
     counts = (1,) * (x.dim() - len(counts)) + tuple(counts)
     return _rows(x, aligned(x.rows, len(counts)).repeat(1, *counts))
 
 
 @rule("repeat_interleave", "selection")
-def repeat_interleave(x: Jet, repeats: int | Tensor, dim: int | None = None) -> Jet:
+def repeat_interleave(x: Jet, repeats: int | Tensor, dim: int | None = None, *, output_size: int | None = None) -> Jet:
     """Entries repeated one by one."""
     if dim is None:
         x, dim = flatten(x), 0
-    return _rows(x, x.rows.repeat_interleave(repeats, axis(dim, x.dim())))
+    return _rows(x, x.rows.repeat_interleave(repeats, axis(dim, x.dim()), output_size=output_size))
 
 
 @rule("flip", "selection")
-def flip(x: Jet, *dims: Any, **names: Any) -> Jet:
+def flip(x: Jet, *dims: Any) -> Jet:
     """Axes reversed."""
-    return _rows(x, x.rows.flip(axes(_sizes((names["dims"],) if names else dims), x.dim())))
+    over = _sizes(dims)
+    return _rows(x, x.rows.flip(axes(over, x.dim()) if x.dim() and over else ()))
 
 
 @rule("roll", "selection")
@@ -172,6 +175,8 @@ def select(x: Jet, dim: int, index: int) -> Jet:
 @rule("index_select", "selection")
 def index_select(x: Jet, dim: int, index: Tensor) -> Jet:
     """Entries of one axis."""
+    if x.dim() == 0:
+        return _rows(x, torch.stack([row.index_select(dim, index) for row in x.rows]))
     return _rows(x, x.rows.index_select(axis(dim, x.dim()), index))
 
 
@@ -182,7 +187,7 @@ def diagonal(x: Jet, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Jet:
 
 
 # The namesake in torch.linalg has other defaults.
-SPELLINGS[torch.linalg.diagonal] = lambda x, *, offset=0, dim1=-2, dim2=-1: diagonal(x, offset, dim1, dim2)
+spell(torch.linalg.diagonal, lambda x, *, offset=0, dim1=-2, dim2=-1: diagonal(x, offset, dim1, dim2))
 
 
 def _several(name: str, *keywords: str) -> Callable:
@@ -200,7 +205,7 @@ def _several(name: str, *keywords: str) -> Callable:
 
 
 rule("chunk", "selection")(_several("chunk", "chunks"))
-rule("split", "selection")(_several("split", "split_size", "split_size_or_sections"))
+rule("split", "selection", "split_with_sizes")(_several("split", "split_size", "split_sizes", "split_size_or_sections"))
 rule("tensor_split", "selection")(_several("tensor_split", "sections", "indices", "tensor_indices_or_sections"))
 
 
@@ -319,9 +324,10 @@ def type_(x: Jet, dtype: Any = None, non_blocking: bool = False) -> Jet | str:
 
 
 def _conversion(name: str) -> Callable:
-    def apply(x: Jet) -> Jet:
-        return _rows(x, getattr(x.rows, name)())
+    def apply(x: Jet, *args: Any, memory_format: torch.memory_format = torch.preserve_format, **kwargs: Any) -> Jet:
+        return _rows(x, getattr(x.rows, name)(*args, **kwargs))
 
+    apply.__doc__ = f"`Tensor.{name}`, of every row; rows have no memory format of their own."
     return apply
 
 

@@ -20,6 +20,7 @@ from jetprop.jets.jet import Jet
 from jetprop.jets.kernels import Tower, apply_tower, multiply, pullback
 from jetprop.jets.rules import selection as _selection  # noqa: F401 - registers the selections first
 from jetprop.jets.rules.operands import autocast_as, axis
+from jetprop.jets.tracing import traced
 
 __all__ = ["softmax_of_live"]
 
@@ -33,7 +34,7 @@ def _growing(z: Tensor, order: int) -> list[Tensor | None]:
 
 def _grown(value: Tensor, x: Tensor, basis: Basis) -> Tensor:
     """The rows of y₀ e^(x − x₀)."""
-    if torch.compiler.is_compiling():
+    if traced():
         rows = compose(composition(basis), _growing(value, basis.order), x.unbind(0))
         return torch.stack([row for row in rows if row is not None])
     return apply_tower(torch.cat([value.unsqueeze(0), x[1:]]), _growing, basis, "softmax")
@@ -73,7 +74,7 @@ class _Softmax(Function):
 def softmax_of_live(x: Jet, dim: int, masked: bool = True) -> Jet:
     """`eˣ / Σ eˣ`, and, unless `masked` is false, 0 where all entries along the axis are −∞."""
     # A compiler derives and fuses the backward pass itself, and is slow at functions that call others.
-    apply = _softmax_rows if torch.compiler.is_compiling() else _Softmax.apply
+    apply = _softmax_rows if traced() else _Softmax.apply
     return Jet._of(apply(x.rows, axis(dim, x.dim()), masked, x.basis), x.basis)
 
 

@@ -16,6 +16,7 @@ from jetprop.jets.dispatch import rule
 from jetprop.jets.jet import Jet
 from jetprop.jets.rules.operands import autocast_as, axis, is_jet
 from jetprop.jets.rules.reductions import among_the_extreme
+from jetprop.jets.tracing import traced
 
 __all__: list[str] = []
 
@@ -117,5 +118,5 @@ def _check_quantile(x: Jet, q: Tensor) -> None:
         raise ValueError(
             f"quantile: expected entries, and q a number or a vector, got shapes {tuple(x.shape)} and {tuple(q.shape)}"
         )
-    if not torch.compiler.is_compiling() and not bool(((q >= 0) & (q <= 1)).all()):
+    if not traced() and not bool(((q >= 0) & (q <= 1)).all()):
         raise ValueError(f"quantile: expected q in [0, 1], got {q.tolist()}")
