@@ -9,7 +9,7 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-EXTRAS := [dev,docs]
+EXTRAS := [dev,docs,explore]
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --retries 5 --timeout 60 \
 	--constraint constraints.txt $(PIP_FLAGS)
 # A download may fail for reasons that pip does not retry: three attempts, then the error stands.

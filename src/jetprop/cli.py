@@ -164,7 +164,7 @@ def reproduce(
     """Reproduce a table or figure of a paper, ours beside the published figures."""
     _prepare()
     from jetprop import experiments
-    from jetprop.report import table, write_experiment, write_gallery
+    from jetprop.report import claims, table, write_experiment, write_gallery
     from jetprop.training import CheckpointError
 
     try:
@@ -184,7 +184,7 @@ def reproduce(
                 pages += [write_experiment(record, path.with_suffix(".html"))]
                 pages += filter(None, [write_gallery(record, path.with_suffix(".png"))])
             console.print(table(record))
-            for note in record.notes:
+            for note in [*claims(record), *record.notes]:
                 console.print(f"- {note}")
             console.print(", ".join(map(str, pages)))
     except (ValueError, OSError, CheckpointError) as error:
@@ -256,6 +256,31 @@ def bench(
             console.print(str(out))
         if plot and name is BenchName.rivals:
             console.print(str(save(rivals_figure(found), plot)))
+    except (ValueError, OSError) as error:
+        _fail(error)
+
+
+@app.command()
+def explore(
+    runs: Annotated[Path, typer.Argument(help="Folder of trained runs, at any depth.")] = Path("runs/demo"),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of this machine; 0: any that is free.")] = 8400,
+    show: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
+) -> None:
+    """Look at a cube with trained networks: drag it, add noise, attack; a page of this machine alone."""
+    _prepare()
+    try:
+        from jetprop.explore.page import serve
+    except ModuleNotFoundError as error:
+        if error.name == "nicegui":
+            error = ModuleNotFoundError("the page needs the extra `explore`: pip install 'jetprop\\[explore]'")
+        _fail(error)
+    from jetprop.explore import find_runs
+
+    def say(address: str) -> None:
+        console.print(f"{address} (Ctrl-C ends it)", soft_wrap=True)
+
+    try:
+        serve(find_runs(runs), runs, port, show, say)
     except (ValueError, OSError) as error:
         _fail(error)
 
