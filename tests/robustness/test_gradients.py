@@ -55,6 +55,13 @@ def test_modes_of_parts_are_put_back_also_after_a_failure() -> None:
     assert model.training and not model.body[1].training and model.body[3].training
 
 
+def test_they_are_found_under_no_grad_too() -> None:
+    model, images = MLP([49, 8, 3]).double(), torch.randn(3, 7, 7, dtype=F64)
+    expected = gradients(model, images)
+    with torch.no_grad():
+        assert torch.equal(gradients(model, images), expected)
+
+
 def test_progress_is_told() -> None:
     seen: list[tuple[int, int]] = []
     gradients(nn.Linear(3, 2), torch.randn(5, 3), chunk=2, progress=lambda *at: seen.append(at))

@@ -98,17 +98,19 @@ def _chunk(model: nn.Module, image: Tensor, check: bool) -> tuple[Tensor, Tensor
             "under no_grad?"
         )
 
-    def backward(scalar: Tensor, keep: bool) -> Tensor:
-        (gradient,) = torch.autograd.grad(scalar, x, retain_graph=keep, allow_unused=True)
+    def backward(weights: Tensor, keep: bool) -> Tensor:
+        (gradient,) = torch.autograd.grad(y, x, weights, retain_graph=keep, allow_unused=True)
         return torch.zeros_like(x) if gradient is None else gradient
 
-    if check and len(x) > 1 and bool(backward(y[0].sum(), True)[1:].nan_to_num(0, 0, 0).any()):
+    first = torch.zeros_like(y)
+    first[0] = 1
+    if check and len(x) > 1 and bool(backward(first, True)[1:].nan_to_num(0, 0, 0).any()):
         raise ValueError(
             "the model mixes the samples of a batch: its output for sample 0 depends on other samples, so there is no "
             "gradient for one image; is there a batch normalisation without running statistics?"
         )
     last = y.shape[1] - 1
-    rows = [backward(y[:, a].sum(), a < last) for a in range(last + 1)]
+    rows = [backward(unit.expand_as(y), a < last) for a, unit in enumerate(torch.eye(last + 1).to(y))]
     return y.detach(), torch.stack(rows, dim=1)
 
 
