@@ -16,9 +16,15 @@ from jetprop.report import write_demo
 demo_module = __import__("jetprop.experiments.demo", fromlist=["demo"])
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs of all experiments: a network that several need is trained once."""
+    return tmp_path_factory.mktemp("runs")
+
+
 @pytest.mark.parametrize("name", sorted(EXPERIMENTS))
-def test_smoke(name: str, tmp_path: Path) -> None:
-    record = EXPERIMENTS[name].run(Context("smoke", tmp_path / "runs"))
+def test_smoke(name: str, tmp_path: Path, shared: Path) -> None:
+    record = EXPERIMENTS[name].run(Context("smoke", shared))
     assert record.experiment == name
     assert record.figures and all(f.ours is not None and math.isfinite(f.ours) for f in record.figures)
     assert "--scale smoke" in record.command and record.settings

@@ -3,7 +3,7 @@
 `find("avrutskiy2023", "table2").run(Context(scale="smoke", runs=folder))` runs one and returns its `Record`.
 """
 
-from jetprop.experiments import avrutskiy2023, when_it_pays
+from jetprop.experiments import avrutskiy2023, robust_figures, robust_pictures, robust_tables, when_it_pays
 from jetprop.experiments.demo import demo
 from jetprop.experiments.records import Figure, Record
 from jetprop.experiments.registry import EXPERIMENTS, Context, Experiment, Scale, experiment, find
@@ -19,5 +19,8 @@ __all__ = [
     "demo",
     "experiment",
     "find",
+    "robust_figures",
+    "robust_pictures",
+    "robust_tables",
     "when_it_pays",
 ]

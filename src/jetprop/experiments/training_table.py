@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -14,9 +15,13 @@ from jetprop.experiments.records import Figure, Record
 from jetprop.experiments.registry import Context
 from jetprop.jets import keep_freed_memory
 from jetprop.training import Recipe, Result, fit
+from jetprop.training.checkpoint import save_tensors
 from jetprop.training.progress import Callback
 
-__all__ = ["Cell", "TimeLimit", "train", "train_ahead", "train_cells"]
+__all__ = ["BEFORE", "Cell", "KeepBefore", "TimeLimit", "train", "train_ahead", "train_cells"]
+
+BEFORE = "before.safetensors"
+"""In the folder of a run that ends with a trade-off: the weights before it."""
 
 
 @dataclass(frozen=True)
@@ -50,27 +55,81 @@ class TimeLimit(Callback):
             trainer.stop("the time limit of this call is reached; call it again to go on")
 
 
-def train_ahead(context: Context, recipes: Mapping[str, Mapping[str, Any]], until: float | None = None) -> None:
+class KeepBefore(Callback):
+    """Keeps the weights as they are when the last phase of the training begins, beside the final ones.
+
+    Args:
+        path: of the file.
+        start: of the phase, the progress in (0, 1).
+    """
+
+    def __init__(self, path: Path, start: float) -> None:
+        self.path, self.start, self._looked = path, start, False
+
+    def on_step(self, trainer: Any) -> None:  # noqa: ANN401
+        """Write once, when it is time to; drop what belongs to a run that went on from a point before that."""
+        if trainer.progress < self.start:
+            if not self._looked:
+                self.path.unlink(missing_ok=True)
+            self._looked = True
+        elif not self.path.exists():
+            with trainer.clock.on("checkpoint"):
+                held = {f"model.{name}": value for name, value in trainer.model.state_dict().items()}
+                save_tensors(self.path, held, {**trainer.meta, "step": trainer.step})
+
+
+def _callbacks(folder: Path, recipe: Mapping[str, Any], until: float | None) -> list[Callback]:
+    """The time limit; and for robust training in phases, the last of which is the trade-off, the weights before it."""
+    phases = recipe.get("objective", {}).get("phases") or []
+    if phases and any("robust" in phase for phase in phases):
+        return [TimeLimit(until), KeepBefore(folder / BEFORE, phases[-1]["from"])]
+    return [TimeLimit(until)]
+
+
+def train_ahead(
+    context: Context,
+    recipes: Mapping[str, Mapping[str, Any]],
+    until: float | None = None,
+    after: Callable[[Result], object] | None = None,
+) -> None:
     """Train several networks side by side, each in a process of its own; `train` then reads them back.
 
     Does nothing if `context.jobs` is 1. The recipes should count the processor's time and name their threads.
+
+    Args:
+        context: where, and how many at a time.
+        recipes: by the name of the network.
+        until: `time.monotonic()` at which to stop.
+        after: done with each network that has finished, in its process; it must be importable.
     """
-    if context.jobs == 1:
+    missing = {name: recipe for name, recipe in recipes.items() if not _ended(_folder(context, name))}
+    if context.jobs == 1 or not missing:
         return
     with ProcessPoolExecutor(context.jobs, get_context("spawn")) as processes:
         waiting = {
-            processes.submit(_train_apart, _folder(context, name), recipe, until): name
-            for name, recipe in recipes.items()
+            processes.submit(_train_apart, _folder(context, name), recipe, until, after): name
+            for name, recipe in missing.items()
         }
         for done in as_completed(waiting):
             context.say(f"{waiting[done]}: {done.result()}")
 
 
-def _train_apart(folder: Path, recipe: Mapping[str, Any], until: float | None) -> str:
+def _ended(folder: Path) -> bool:
+    try:
+        return json.loads((folder / "result.json").read_text(encoding="utf-8"))["status"] != "stopped"
+    except OSError:
+        return False
+
+
+def _train_apart(
+    folder: Path, recipe: Mapping[str, Any], until: float | None, after: Callable[[Result], object] | None
+) -> str:
     if until is not None and time.monotonic() > until:
         return "no time left"
     keep_freed_memory()
-    result = fit(Recipe.build(recipe), out=folder, callbacks=[TimeLimit(until)], progress=False)
+    result = fit(Recipe.build(recipe), out=folder, callbacks=_callbacks(folder, recipe, until), progress=False)
+    if after is not None and result.finished:
+        after(result)
     return f"{result.status} after {result.steps} steps"
 
 
@@ -84,7 +143,7 @@ def train(context: Context, name: str, recipe: Mapping[str, Any], until: float |
     result = fit(
         Recipe.build(recipe),
         out=_folder(context, name),
-        callbacks=[TimeLimit(until)],
+        callbacks=_callbacks(_folder(context, name), recipe, until),
         progress=context.show,
     )
     found = ", ".join(

@@ -7,13 +7,14 @@ All of it draws from a `Record`. `table` and `markdown` set its figures beside t
 
 from __future__ import annotations
 
+from jetprop.report.attacks import attack_figure
 from jetprop.report.drawing import save
-from jetprop.report.figures import Plot, Series, comparison, lines, points
+from jetprop.report.figures import Plot, Series, comparison, lines, panels, points
 from jetprop.report.gallery import Group, gallery_sheet, write_gallery
 from jetprop.report.page import write_demo, write_experiment
 from jetprop.report.pictures import Picture, image_grid, labelled_cube, picture, predicted_cubes
 from jetprop.report.rivals import rivals_figure, rivals_markdown, rivals_table
-from jetprop.report.tables import Grid, bench_markdown, bench_table, cell, grid, markdown, table
+from jetprop.report.tables import Grid, bench_markdown, bench_table, cell, claims, grid, markdown, table
 
 __all__ = [
     "Grid",
@@ -21,9 +22,11 @@ __all__ = [
     "Picture",
     "Plot",
     "Series",
+    "attack_figure",
     "bench_markdown",
     "bench_table",
     "cell",
+    "claims",
     "comparison",
     "gallery_sheet",
     "grid",
@@ -31,6 +34,7 @@ __all__ = [
     "labelled_cube",
     "lines",
     "markdown",
+    "panels",
     "picture",
     "points",
     "rivals_figure",

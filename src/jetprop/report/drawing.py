@@ -103,7 +103,7 @@ def markup(figure: Figure, description: str) -> str:
     text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)  # it would hold for the whole page
     text = re.sub(r"(font|font-family): ([^;\"]*?)'DejaVu Sans'[^;\"]*", r"\1: \2var(--font)", text)
     text = text.replace(INK, "currentColor").replace(GRID, "var(--line)")
-    text = _own_identifiers(text)
+    text = _own_identifiers(text, description)
     head, body = text.split(">", 1)
     box = re.search(r'viewBox="[^"]*"', head)
     assert box is not None
@@ -148,9 +148,9 @@ def write_whole(path: Path, content: bytes) -> Path:
     return path
 
 
-def _own_identifiers(text: str) -> str:
+def _own_identifiers(text: str, description: str) -> str:
     """Drop the ids that nothing refers to, and mark the others as those of this figure."""
-    own = f"f{zlib.crc32(text.encode()):08x}-"
+    own = f"f{zlib.crc32((description + text).encode()):08x}-"
     used = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', text))
     text = re.sub(r' id="([^"]+)"', lambda found: f' id="{own}{found[1]}"' if found[1] in used else "", text)
     return re.sub(r'(url\(#|href="#)', rf"\g<1>{own}", text)

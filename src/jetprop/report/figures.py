@@ -15,7 +15,7 @@ from jetprop.experiments.records import Record
 from jetprop.report.drawing import COLOURS, MARKERS, WIDTH, number, sheet, style
 from jetprop.report.tables import grid
 
-__all__ = ["Plot", "Series", "comparison", "lines", "points"]
+__all__ = ["Plot", "Series", "comparison", "lines", "panels", "points"]
 
 MANY = 25
 """Lines of more points than this are drawn without markers."""
@@ -90,40 +90,68 @@ def lines(plot: Plot) -> Figure:
     Raises:
         ValueError: x holds names and is to be logarithmic.
     """
+    with style():
+        columns = _columns(plot)
+        figure = sheet(height=3.1 + 0.17 * -(-len(plot.series) // columns))
+        _draw(figure.add_subplot(), plot)
+        if len(plot.series) > 1 or any(one.name for one in plot.series):
+            figure.legend(loc="outside upper left", ncols=columns, fontsize=9, handlelength=2.4)
+    return figure
+
+
+def panels(plots: Sequence[Plot]) -> Figure:
+    """Several line plots side by side, each with its title and legend.
+
+    Raises:
+        ValueError: there are none, or as `lines`.
+    """
+    if not plots:
+        raise ValueError("panels need at least one plot")
+    with style():
+        legend = max(-(-len(plot.series) // _columns(plot)) for plot in plots)
+        figure = sheet(WIDTH * min(len(plots), 2), (3.5 + 0.17 * legend) * -(-len(plots) // 2))
+        places = figure.subfigures(-(-len(plots) // 2), min(len(plots), 2), squeeze=False)
+        for place, plot in zip(places.flat, plots, strict=False):
+            axes = place.add_subplot()
+            _draw(axes, plot)
+            axes.set_title(plot.title, loc="left", fontweight="bold")
+            place.legend(loc="outside upper left", ncols=_columns(plot), fontsize=9, handlelength=2.4)
+    return figure
+
+
+def _columns(plot: Plot) -> int:
+    """Of the legend."""
+    longest = max((len(one.name) for one in plot.series), default=0)
+    return 1 if longest > 26 else 2 if longest > 20 or len(plot.series) > 3 else 3
+
+
+def _draw(axes: Axes, plot: Plot) -> None:
     named = any(isinstance(x, str) for one in plot.series for x in one.x)
     if named and "x" in plot.log:
         raise ValueError(f"the x of {plot.title!r} are names, which have no logarithm")
     order = list(dict.fromkeys(str(x) for one in plot.series for x in one.x)) if named else []
-    with style():
-        longest = max((len(one.name) for one in plot.series), default=0)
-        columns = 1 if longest > 26 else 2 if longest > 20 or len(plot.series) > 3 else 3
-        figure = sheet(height=3.1 + 0.17 * -(-len(plot.series) // columns))
-        axes = figure.add_subplot()
-        for place, one in enumerate(plot.series):
-            turn = place if one.colour is None else one.colour
-            x = [float(order.index(str(value))) if named else float(value) for value in one.x]
-            y = [_drawable(value, "y" in plot.log) for value in one.y]
-            axes.plot(
-                x,
-                y,
-                color=COLOURS[turn % len(COLOURS)],
-                linestyle="--" if one.dashed else "-",
-                marker=MARKERS[turn % len(MARKERS)] if len(x) <= MANY else None,
-                markerfacecolor="none" if one.dashed else None,
-                label=one.name,
-            )
-        axes.set(xlabel=plot.x, ylabel=plot.y)
-        numbers = [] if named else [float(x) for one in plot.series for x in one.x]
-        if named:
-            axes.set_xticks(range(len(order)), order)
-        elif numbers and "x" not in plot.log and 0 <= min(numbers) < max(numbers) / 3:
-            axes.set_xlim(left=0)
-        for name in "xy":
-            if name in plot.log:
-                _logarithmic(axes, name)
-        if len(plot.series) > 1 or any(one.name for one in plot.series):
-            figure.legend(loc="outside upper left", ncols=columns, fontsize=9, handlelength=2.4)
-    return figure
+    for place, one in enumerate(plot.series):
+        turn = place if one.colour is None else one.colour
+        x = [float(order.index(str(value))) if named else float(value) for value in one.x]
+        y = [_drawable(value, "y" in plot.log) for value in one.y]
+        axes.plot(
+            x,
+            y,
+            color=COLOURS[turn % len(COLOURS)],
+            linestyle="--" if one.dashed else "-",
+            marker=MARKERS[turn % len(MARKERS)] if len(x) <= MANY else None,
+            markerfacecolor="none" if one.dashed else None,
+            label=one.name,
+        )
+    axes.set(xlabel=plot.x, ylabel=plot.y)
+    numbers = [] if named else [float(x) for one in plot.series for x in one.x]
+    if named:
+        axes.set_xticks(range(len(order)), order)
+    elif numbers and "x" not in plot.log and 0 <= min(numbers) < max(numbers) / 3:
+        axes.set_xlim(left=0)
+    for name in "xy":
+        if name in plot.log:
+            _logarithmic(axes, name)
 
 
 def points(names: Sequence[str], values: Mapping[str, Sequence[float | None]], label: str) -> Figure:
@@ -168,11 +196,12 @@ def points(names: Sequence[str], values: Mapping[str, Sequence[float | None]], l
 def comparison(record: Record) -> Figure | None:
     """A run beside the paper, one line for each row of its table over the columns; None if there is nothing to compare.
 
-    Figures must share a unit, and two columns or more must hold both values somewhere.
+    Figures must share a unit, two columns or more must hold both values somewhere, and the rows must be few enough to
+    be told apart.
     """
     found = grid(record)
     both = {c for (_, c), f in found.figures.items() if f.ours is not None and f.published is not None}
-    if found.unit is None or len(both) < 2:
+    if found.unit is None or len(both) < 2 or len(found.rows) > len(COLOURS) // 2:
         return None
     series, shown = [], []
     for turn, row in enumerate(found.rows):

@@ -7,13 +7,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, HPacker, TextArea
 
 from jetprop.experiments.records import Record
 from jetprop.manifolds import Cube
+from jetprop.objectives import ImageDirections
+from jetprop.objectives.directions import CLASSES
+from jetprop.report.curves import plots_of
 from jetprop.report.derivatives import derivative_pictures
 from jetprop.report.drawing import INK, save, style
+from jetprop.report.figures import panels
 from jetprop.report.pictures import DIVERGING, GRAY, Picture, picture
 
 __all__ = ["GALLERIES", "Group", "gallery_sheet", "groups_of", "write_gallery"]
@@ -85,12 +90,38 @@ def images_of_the_cube(record: Record) -> list[Group]:
     return groups
 
 
-GALLERIES: dict[str, Callable[[Record], list[Group]]] = {"avrutskiy2023 fig1": images_of_the_cube}
+def image_directions(record: Record) -> list[Group]:
+    """Figure 4 of avrutskiy2023, drawn anew from `data["directions"]`: the seed, and which of each class."""
+    wanted = record.data.get("directions")
+    if not wanted:
+        return []
+    numbers = torch.tensor(wanted["shown"])
+    count, groups = int(numbers.max()) + 1, []
+    for letter, kind in zip("abc", CLASSES, strict=True):
+        drawn = ImageDirections(kind, (41, 41), count, int(wanted["seed"]))(numbers)
+        pictures = [picture(f"number {int(k)}", one, True) for k, one in zip(numbers, drawn, strict=True)]
+        caption = "Random directions of the image space, each of norm 1."
+        groups.append(Group(f"Fig. 4({letter}): D_{kind}", pictures, caption))
+    return groups
+
+
+def image_derivatives(record: Record) -> list[Group]:
+    """Figure 3 or 8 of avrutskiy2023, one of `images_of_the_cube`."""
+    number = record.experiment.removeprefix("avrutskiy2023 fig")
+    return [group for group in images_of_the_cube(record) if group.title.startswith(f"Fig. {number}:")]
+
+
+GALLERIES: dict[str, Callable[[Record], list[Group]]] = {
+    "avrutskiy2023 fig1": images_of_the_cube,
+    "avrutskiy2023 fig3": image_derivatives,
+    "avrutskiy2023 fig4": image_directions,
+    "avrutskiy2023 fig8": image_derivatives,
+}
 """By experiment: pictures rendered anew from what its record says of them."""
 
 
 def write_gallery(record: Record, path: Path) -> Path | None:
-    """All pictures of a record on one sheet, see `groups_of`; nothing is written if it has none.
+    """All pictures of a record on one sheet, see `groups_of`, or else its plots; nothing is written if it has neither.
 
     Args:
         record: whose pictures.
@@ -103,8 +134,10 @@ def write_gallery(record: Record, path: Path) -> Path | None:
         ValueError: another ending, or a description that does not fit.
         OSError: the file cannot be written.
     """
-    groups = groups_of(record)
-    return save(gallery_sheet(groups), path) if groups else None
+    groups, plots = groups_of(record), plots_of(record)
+    if groups:
+        return save(gallery_sheet(groups), path)
+    return save(panels(plots), path) if plots else None
 
 
 def gallery_sheet(groups: Sequence[Group]) -> Figure:

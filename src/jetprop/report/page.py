@@ -16,13 +16,14 @@ from markupsafe import Markup
 from jetprop.experiments.records import Record
 from jetprop.experiments.registry import EXPERIMENTS
 from jetprop.manifolds import Cube
+from jetprop.report.attacks import attacks_of
 from jetprop.report.curves import plots_of
 from jetprop.report.demo import EXAMPLE, story
 from jetprop.report.drawing import COLOURS, markup, number, write_whole
 from jetprop.report.figures import comparison, lines, points
 from jetprop.report.gallery import groups_of
 from jetprop.report.pictures import Picture, labelled_cube, predicted_cubes
-from jetprop.report.tables import grid
+from jetprop.report.tables import grid, verdict
 
 __all__ = ["write_demo", "write_experiment"]
 
@@ -77,8 +78,9 @@ def write_experiment(record: Record, path: Path) -> Path:
     Args:
         record: `data["plots"]`, if there, is a list of dictionaries of the fields of `figures.Plot` and
             `figures.Series`; `data["images"]` a list of groups `{"title", "caption", "pictures": [{"name", "pixels",
-            "signed", "unit"}, …]}`, all but title, name and pixels optional. Pictures that can be rendered anew are not
-            kept in records, see `jetprop.report.gallery.GALLERIES`.
+            "signed", "unit"}, …]}`, all but title, name and pixels optional; `data["claims"]` a list of `{"claim",
+            "holds", "found"}`; `data["attacks"]` as `jetprop.report.attacks.attacks_of` lists it. Pictures that can be
+            rendered anew are not kept in records, see `jetprop.report.gallery.GALLERIES`.
         path: of the HTML file; written whole or not at all.
 
     Returns:
@@ -97,6 +99,11 @@ def write_experiment(record: Record, path: Path) -> Path:
         and _svg(beside, "The figures of the table as lines: this run solid and filled, the paper dashed and hollow."),
         "plots": [(plot, _svg(lines(plot), f"{plot.title}: {plot.y} against {plot.x}.")) for plot in plots_of(record)],
         "groups": groups_of(record),
+        "claims": [(one["claim"], verdict(one["holds"]), one["found"]) for one in record.data.get("claims") or ()],
+        "attacks": [
+            (name, _svg(figure, f"{name}: an image before, what is added to it, and cubes after."))
+            for name, figure in attacks_of(record)
+        ],
     }
     return _write("experiment.html.j2", record, path, context)
 

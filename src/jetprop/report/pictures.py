@@ -18,7 +18,17 @@ from torch import Tensor
 from jetprop.manifolds import Cube
 from jetprop.report.drawing import COLOURS, MARKERS, number, sheet, style
 
-__all__ = ["Picture", "image_grid", "labelled_cube", "picture", "predicted_cubes"]
+__all__ = [
+    "Picture",
+    "bare",
+    "draw_edges",
+    "extent",
+    "image_grid",
+    "labelled_cube",
+    "picture",
+    "predicted_cubes",
+    "window",
+]
 
 DIVERGING, GRAY = "RdBu_r", "gray"
 DARK, DIM = "#0d1117", 1.8
@@ -121,7 +131,7 @@ def labelled_cube(truth: Tensor, cube: Cube | None = None) -> Figure:
         figure = sheet(3.0, 3.0)
         axes = figure.add_subplot()
         _image(axes, cube, outputs)
-        corners = _edges(axes, cube, outputs, color="white", linestyle=(0, (3, 2)), linewidth=1.0)
+        corners = draw_edges(axes, cube, outputs, color="white", linestyle=(0, (3, 2)), linewidth=1.0)
         middle = corners.mean(0)
         for place, corner in enumerate(corners[:3]):
             aside = 3.2 * (corner - middle) / (corner - middle).norm().clamp_min(1e-9)
@@ -160,11 +170,11 @@ def predicted_cubes(truth: Tensor, outputs: Mapping[str, Tensor], cube: Cube | N
             _image(axes, cube, right)
         corners = _wire(camera, near, cube, right, guesses)
         guessed = [cube.raster.pixel(cube.wireframe(outputs).points)[0] for outputs in guesses.values()]
-        middle, half = _extent(corners, guessed)
+        middle, half = extent(corners, guessed)
         half += MARGIN
-        _window(camera, middle, half)
+        window(camera, middle, half)
         spot, reach = _most_different(cube, right, guesses)
-        _window(near, spot, reach)
+        window(near, spot, reach)
         corner = (float(spot[0]) - reach, float(spot[1]) - reach)
         camera.add_patch(Rectangle(corner, 2 * reach, 2 * reach, fill=False, edgecolor="white", linewidth=0.9))
         camera.set_title("as the camera sees it", fontsize=9)
@@ -177,16 +187,17 @@ def predicted_cubes(truth: Tensor, outputs: Mapping[str, Tensor], cube: Cube | N
 def _image(axes: Axes, cube: Cube, outputs: Tensor) -> None:
     image, _ = cube.render(cube.nearest(outputs), 0)
     axes.imshow(image.value[0].numpy(), cmap=GRAY, vmin=0, vmax=DIM, interpolation="none")
-    _bare(axes)
+    bare(axes)
 
 
-def _bare(axes: Axes) -> None:
+def bare(axes: Axes) -> None:
+    """No ticks, frame or grid; dark behind."""
     axes.set(xticks=[], yticks=[], facecolor=DARK)
     axes.spines[:].set_visible(False)
     axes.grid(visible=False)
 
 
-def _edges(axes: Axes, cube: Cube, outputs: Tensor, **look: object) -> Tensor:
+def draw_edges(axes: Axes, cube: Cube, outputs: Tensor, **look: object) -> Tensor:
     """Draw the edges that are seen; returns all vertices in pixels, `[8, 2]`."""
     frame = cube.wireframe(outputs)
     corners = cube.raster.pixel(frame.points)[0]
@@ -196,8 +207,8 @@ def _edges(axes: Axes, cube: Cube, outputs: Tensor, **look: object) -> Tensor:
 
 def _wire(camera: Axes, near: Axes, cube: Cube, truth: Tensor, guesses: Mapping[int, Tensor]) -> Tensor:
     for k, outputs in guesses.items():
-        _edges(camera, cube, outputs, color=COLOURS[k % len(COLOURS)], linewidth=1.2)
-        corners = _edges(near, cube, outputs, color=COLOURS[k % len(COLOURS)], linewidth=1.6)
+        draw_edges(camera, cube, outputs, color=COLOURS[k % len(COLOURS)], linewidth=1.2)
+        corners = draw_edges(near, cube, outputs, color=COLOURS[k % len(COLOURS)], linewidth=1.6)
         seen = corners[_seen_vertices(cube, outputs)]
         near.plot(
             *seen.T.numpy(),
@@ -208,8 +219,8 @@ def _wire(camera: Axes, near: Axes, cube: Cube, truth: Tensor, guesses: Mapping[
             markeredgecolor=DARK,
             markeredgewidth=0.6,
         )
-    corners = _edges(near, cube, truth, color="white", linestyle=(0, (4, 3)), linewidth=1.4)
-    _edges(camera, cube, truth, color="white", linestyle=(0, (3, 3)), linewidth=1.0)
+    corners = draw_edges(near, cube, truth, color="white", linestyle=(0, (4, 3)), linewidth=1.4)
+    draw_edges(camera, cube, truth, color="white", linestyle=(0, (3, 3)), linewidth=1.0)
     seen = corners[_seen_vertices(cube, truth)]
     near.plot(*seen.T.numpy(), "o", markerfacecolor="none", color="white", markersize=11, markeredgewidth=1.2)
     return corners
@@ -232,7 +243,7 @@ def _most_different(cube: Cube, truth: Tensor, guesses: Mapping[int, Tensor]) ->
     return right[seen[worst]], min(max(1.5 * float(off[worst]), 0.25), 8.0)
 
 
-def _extent(truth: Tensor, guesses: Sequence[Tensor]) -> tuple[Tensor, float]:
+def extent(truth: Tensor, guesses: Sequence[Tensor]) -> tuple[Tensor, float]:
     """Middle and half the width of what has to be seen: the truth, and guesses unless they are far away."""
     low, high = truth.amin(0), truth.amax(0)
     middle, half = (low + high) / 2, float((high - low).max()) / 2
@@ -240,7 +251,8 @@ def _extent(truth: Tensor, guesses: Sequence[Tensor]) -> tuple[Tensor, float]:
     return middle, max(half, min(reach, 2 * half))
 
 
-def _window(axes: Axes, middle: Tensor, half: float) -> None:
+def window(axes: Axes, middle: Tensor, half: float) -> None:
+    """Show the square about a pixel."""
     x, y = middle.tolist()
     axes.set(xlim=(x - half, x + half), ylim=(y + half, y - half), aspect="equal")
 
@@ -261,8 +273,8 @@ def _from_the_side(axes: Axes, cube: Cube, truth: Tensor, guesses: Mapping[int, 
         axes.add_collection(LineCollection(flat[edges].tolist(), color=COLOURS[k % len(COLOURS)], linewidth=1.2))
     flat = cube.complete(truth)[0][:, [2, 1]]
     axes.add_collection(LineCollection(flat[edges].tolist(), color="white", linestyle=(0, (3, 3)), linewidth=1.0))
-    middle, half = _extent(flat, [cube.complete(outputs)[0][:, [2, 1]] for outputs in guesses.values()])
+    middle, half = extent(flat, [cube.complete(outputs)[0][:, [2, 1]] for outputs in guesses.values()])
     (x, y), half = middle.tolist(), half + cube.side / 5
     axes.set(xlim=(x - half, x + half), ylim=(y - half, y + half), aspect="equal")
-    _bare(axes)
+    bare(axes)
     axes.set_title("from the side", fontsize=9)

@@ -14,7 +14,7 @@ from rich.text import Text
 from jetprop.experiments.records import Figure, Record
 from jetprop.report.drawing import number
 
-__all__ = ["Grid", "bench_markdown", "bench_table", "cell", "grid", "markdown", "table"]
+__all__ = ["Grid", "bench_markdown", "bench_table", "cell", "claims", "grid", "markdown", "table", "verdict"]
 
 MISSING = "–"
 """Where the table has no figure."""
@@ -120,6 +120,24 @@ def table(record: Record) -> Table:
         # One line for ours, one for the paper's, so that four columns fit into a terminal.
         result.add_row(Text(row), *(Text(found.text(row, column).replace(" | ", "\n")) for column in found.columns))
     return result
+
+
+def claims(record: Record) -> list[str]:
+    """What a record says of the paper's claims, a line each.
+
+    Example:
+        >>> from jetprop.experiments import Record
+        >>> from jetprop.report import claims
+        >>> data = {"claims": [{"claim": "errors fall", "holds": True, "found": "3 to 1 %"}]}
+        >>> claims(Record("table", "cpu", "jetprop reproduce table", {}, data=data))
+        ['shows: errors fall (3 to 1 %)']
+    """
+    return [f"{verdict(one['holds'])}: {one['claim']} ({one['found']})" for one in record.data.get("claims") or ()]
+
+
+def verdict(holds: bool | None) -> str:
+    """Whether a claim of the paper showed, in words."""
+    return "not run" if holds is None else "shows" if holds else "does not show"
 
 
 def markdown(record: Record) -> str:
