@@ -17,14 +17,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jetprop import manifolds, objectives
+    from jetprop import manifolds, objectives, ode
     from jetprop.estimators import JetRegressor
     from jetprop.jets import Basis, Jet, functional_call
     from jetprop.oracle import Oracle
 
 __version__ = "0.1.0"
 
-__all__ = ["Basis", "Jet", "JetRegressor", "Oracle", "__version__", "functional_call", "manifolds", "objectives"]
+__all__ = ["Basis", "Jet", "JetRegressor", "Oracle", "__version__", "functional_call", "manifolds", "objectives", "ode"]
 
 # Names are imported when they are asked for: the command line has to choose how threads wait before torch is loaded,
 # and `jetprop --help` should not take seconds.
@@ -38,7 +38,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401
-    if name in ("manifolds", "objectives"):
+    if name in ("manifolds", "objectives", "ode"):
         return importlib.import_module(f"jetprop.{name}")
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)

@@ -5,6 +5,8 @@
 `Polyhedron` makes bodies of them that deform. `Generator` makes a manifold of any differentiable function of a few
 parameters, `PhaseRetrieval` of diffraction patterns, `Decoder` of an autoencoder. `Manifold` says what training code
 asks of any of them, `Charted` what an oracle asks.
+
+`ImageTangents` are tangent vectors of images whose manifold nobody knows: how they change when shifted, scaled, turned.
 """
 
 from __future__ import annotations
@@ -20,9 +22,11 @@ from jetprop.manifolds.polyhedron import Mode, Polyhedron, ShapedPoses
 from jetprop.manifolds.protocol import Charted, Manifold, Points
 from jetprop.manifolds.raster import Raster
 from jetprop.manifolds.sequences import r_sequence
+from jetprop.manifolds.warps import WARPS, ImageTangents, smoothed, warp_tangents
 
 __all__ = [
     "DEGREES_OF_FREEDOM",
+    "WARPS",
     "Autoencoder",
     "AutoencoderFit",
     "Camera",
@@ -31,6 +35,7 @@ __all__ = [
     "Cube",
     "Decoder",
     "Generator",
+    "ImageTangents",
     "Manifold",
     "Mesh",
     "Mode",
@@ -45,5 +50,7 @@ __all__ = [
     "r_sequence",
     "render_polygons",
     "rigid_motion",
+    "smoothed",
     "train_autoencoder",
+    "warp_tangents",
 ]
