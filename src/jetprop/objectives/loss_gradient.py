@@ -160,7 +160,7 @@ class FastTangentPropagation(_LossGradientPenalty):
             raise ValueError("signed derivatives go with norm=1: (10) as printed is linear in them")
 
     def of_gradient(self, g: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Σ_t (1/r) |g·t|^r; Σ_t sign(g·t) t, or Σ_t (g·t) t."""
+        """Σ_t (1/r) `|g·t|^r`; Σ_t sign(g·t) t, or Σ_t (g·t) t."""
         t = tangents_of(self.tangents, x)
         along = (t.flatten(2) * g.flatten(1)).sum(2)  # [T, batch]
         values, slopes = powers(along.T, self.norm)

@@ -38,8 +38,8 @@ def worst_perturbation(gradient: Tensor, p: float, sigma: float) -> Tensor:
         ValueError: p or sigma out of range.
 
     Source:
-        lyu2015, (3), (8), (11), (12) and appendix A; (11) lacks the absolute value and the sign. Computed from |g|/max,
-        which neither overflows nor divides by zero for p near 1.
+        lyu2015, (3), (8), (11), (12) and appendix A; (11) lacks the absolute value and the sign. Computed from
+        `|g|/max`, which neither overflows nor divides by zero for p near 1.
 
     Example:
         >>> import math, torch

@@ -39,7 +39,7 @@ def sensitivity(
             after every module of an `nn.Sequential` that keeps the shape, as a residual network does.
 
     Returns:
-        A jet with two rows: `.value` is the state x, `.d(0)` is ξ.
+        A jet with two rows: the state x, and ξ, its `.d(0)`.
 
     Raises:
         ValueError: there is no direction, a shape does not fit, or the model has no trajectory.

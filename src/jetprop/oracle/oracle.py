@@ -376,7 +376,7 @@ class Oracle:
     def denoise(
         self, inputs: Tensor, method: Literal["expansion", "projection"] = "expansion"
     ) -> Expansion | Projection:
-        """The images of the manifold nearest to the inputs, `.image`, with `.target`, `.valid` and `.poses`.
+        """The images of the manifold nearest to the inputs, with their targets and poses, and whether to rely on them.
 
         Args:
             inputs: 𝓕, `[batch, *image]`.
