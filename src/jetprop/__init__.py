@@ -1,4 +1,4 @@
-"""jetprop: derivatives of networks with respect to their inputs, carried, trained, bounded.
+"""jetprop: derivatives of networks with respect to their inputs, carried, trained, measured.
 
 A *jet* is a value together with chosen derivatives of it. Push one through any `torch.nn.Module` and get the jet of
 the output:

@@ -16,7 +16,7 @@ from rich.logging import RichHandler
 
 app = typer.Typer(
     name="jetprop",
-    help="Derivatives of networks with respect to their inputs: carried, trained, bounded.",
+    help="Derivatives of networks with respect to their inputs: carried, trained, measured.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )
@@ -72,7 +72,7 @@ def main(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
     ] = False,
 ) -> None:
-    """Derivatives of networks with respect to their inputs: carried, trained, bounded."""
+    """Derivatives of networks with respect to their inputs: carried, trained, measured."""
 
 
 @app.command()
