@@ -225,12 +225,17 @@ def bench(
     orders: Annotated[str, typer.Option(help="rivals: orders of derivatives.")] = "1,2,3",
     batch: Annotated[int, typer.Option(help="Samples a step.")] = 64,
     limit: Annotated[float, typer.Option(help="rivals: who takes more seconds for a step is measured once.")] = 10.0,
+    precision: Annotated[
+        str, typer.Option(help="Of float32 matrix products in PyTorch: highest, high or medium, for all but JAX.")
+    ] = "highest",
     out: Annotated[Path | None, typer.Option(help="Write the figures as JSON.")] = None,
     plot: Annotated[Path | None, typer.Option(help="rivals: draw them, as .svg, .pdf or .png.")] = None,
 ) -> None:
     """Measure whole training steps: time, memory, and whether the gradient is right."""
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # the profiler that counts memory else announces each of its steps
     _prepare(patient=False)
+    import torch
+
     from jetprop import benchmarks
     from jetprop.experiments.records import environment
     from jetprop.report import bench_table, rivals_figure, rivals_table, save
@@ -240,10 +245,13 @@ def bench(
     def keep(cases: list[dict]) -> None:
         found.extend(cases)
         if out:
-            text = json.dumps({"environment": environment(), "cases": found}, indent=1) + "\n"
+            text = json.dumps({"environment": environment(), "precision": precision, "cases": found}, indent=1) + "\n"
             out.write_text(text, encoding="utf-8")
 
     try:
+        if precision not in ("highest", "high", "medium"):
+            raise ValueError(f"--precision is highest, high or medium, got {precision!r}")
+        torch.set_float32_matmul_precision(precision)
         if name is BenchName.engine:
             for case in [benchmarks.EngineCase(int(w), order, batch) for w in widths.split(",") for order in (1, 2)]:
                 keep([benchmarks.bench_engine(case, seconds, device, rivals, console.print)])

@@ -247,6 +247,17 @@ def test_small_calls_are_compiled_once_they_have_become_many(fresh, monkeypatch)
             ROUNDING.check(ours, eager)
 
 
+@pytest.mark.compiled
+def test_a_kernel_that_first_meets_one_entry_serves_many(fresh, monkeypatch) -> None:
+    monkeypatch.setattr(kernels.tiles, "tiled", lambda graph, dtype: None)  # as on a GPU
+    found = [gelu_and_product(drawn(len(BASIS), n)) for n in (1, 5)]
+    assert compilation()["eager_because"] is None
+    monkeypatch.setattr(kernels, "_mode", "never")
+    for n, pair in zip((1, 5), found, strict=True):
+        for ours, eager in zip(pair, gelu_and_product(drawn(len(BASIS), n)), strict=True):
+            ROUNDING.check(ours, eager)
+
+
 def test_compilation_can_be_forbidden(fresh) -> None:
     compile_kernels("never")
     gelu_and_product(drawn(len(BASIS), 3))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from jetprop import Jet
 from jetprop.objectives import FastTangentPropagation, GradientNorm, LossIBP, Penalty, cross_entropy
+from jetprop.objectives.held_jacobians import input_gradient
 from objectives.small_nets import assert_same, convolutional, gradients, images, linear_loss, perceptron, vectors
 
 TURNS = 3
@@ -157,10 +158,38 @@ def test_noise_is_loss_ibp_for_a_single_neuron(label: int) -> None:
 
 def test_modules_without_linear_weights_take_the_exact_form() -> None:
     x, labels = images()
-    model = nn.Sequential(nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(128, 3)).double()
+    model = nn.Sequential(nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(128, 3)).double().eval()
     LossIBP(exact=True)(model, x, labels).backward()
     with pytest.raises(NotImplementedError, match="0.weight, 0.bias act in another way: take exact=True"):
         LossIBP()(model, x, labels)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_samples_that_mix_are_refused(exact: bool) -> None:
+    x, labels = images()
+    model = nn.Sequential(nn.BatchNorm2d(2, affine=False), nn.Flatten(), nn.Linear(128, 3)).double()
+    with pytest.raises(ValueError, match="0 .BatchNorm2d. normalises by the statistics of the batch"):
+        LossIBP(exact=exact)(model, x, labels)
+    LossIBP(exact=exact)(model.eval(), x, labels)
+
+
+class OwnWeights(nn.Module):
+    """A layer whose weights come from its input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.make = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([nn.functional.linear(one[None], torch.outer(self.make(one), one)) for one in x])
+
+
+def test_weights_that_come_from_the_input_are_differentiated_too() -> None:
+    x, labels = torch.randn(3, 4, dtype=torch.float64), torch.tensor([0, 1, 2])
+    model = OwnWeights().double()
+    leaf = x.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(nn.functional.cross_entropy(model(leaf), labels, reduction="sum"), leaf)
+    torch.testing.assert_close(input_gradient(model, x, labels, cross_entropy)[1], expected)
 
 
 def test_no_gradient_no_penalty() -> None:

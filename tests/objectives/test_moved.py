@@ -34,6 +34,14 @@ def test_away_from_the_output_is_the_leading_singular_vector() -> None:
     assert torch.allclose(reached, torch.full_like(reached, largest), rtol=1e-6)
 
 
+def test_parts_that_were_frozen_stay_frozen() -> None:
+    model = nn.Sequential(nn.BatchNorm1d(5), nn.Linear(5, 3)).double()
+    model[0].eval()
+    x = torch.randn(4, 5, dtype=torch.float64)
+    AdversarialAscent(radius=0.1, steps=1)(model, x, torch.zeros(4, 3, dtype=torch.float64), torch.randn_like(x))
+    assert [module.training for module in model.modules()] == [True, False, True]
+
+
 def test_away_from_the_target_no_random_point_of_the_ball_is_worse() -> None:
     model, x = linear(), torch.randn(3, 5, dtype=torch.float64)
     targets = torch.randn(3, 3, dtype=torch.float64)

@@ -119,5 +119,11 @@ def test_bad_input_is_named() -> None:
         attack(model, oracle, 0.1, "worst")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="like the images"):
         attack(model, oracle, 0.1, torch.ones(2, 40, 41))
+    with pytest.raises(ValueError, match="scale is a number > 0"):
+        attack(model, oracle, 0.1, torch.ones(2, 41, 41), scale=-1.0)
+    with pytest.raises(ValueError, match="chunk is an integer ≥ 1"):
+        attack(model, oracle, 0.1, chunk=0)
+    with pytest.raises(ValueError, match="without `observed`"):
+        attack(model, Oracle.at(cube, cube.poses(2), observed=oracle.image.value + 0.01), 0.1)
     with pytest.raises(ValueError, match="leave them out"):
         attack(model, oracle, 0.1, torch.ones(2, 41, 41), leading=6)

@@ -56,6 +56,9 @@ COMPILE_FROM = 1 << 15
 COMPILE_AFTER = 20_000
 """Rows, counted over smaller calls, after which a kernel is compiled too: a row costs some ten microseconds eagerly."""
 
+LARGEST = (1 << 31) - 1
+"""Elements above which a kernel runs eagerly: compiled ones count with 32 bits."""
+
 log = logging.getLogger("jetprop")
 
 _mode: Literal["auto", "never"] = "never" if os.environ.get("JETPROP_COMPILE") == "0" else "auto"
@@ -92,10 +95,11 @@ def _run(name: str, function: Callable[..., Tensor], tensors: tuple[Tensor, ...]
         or _fallback is not None
         or torch.compiler.is_compiling()
         or type(first) is not Tensor
+        or first.numel() > LARGEST
         or transformed()
     ):
         return function(*tensors, *constants)
-    key = (function, *constants, first.dtype, first.device.type)
+    key = (function, *constants, first.dtype, first.device)
     compiled = _compiled.get(key)
     if compiled is None:
         if first.numel() < COMPILE_FROM:
@@ -119,11 +123,14 @@ def _compile(
     try:
         # Traced and compiled without Dynamo: the key fixes all that its guards would check (contiguous tensors of one
         # dtype and device), and checking them would cost as much as a small kernel.
-        flat = [_flat(t) for t in example]
+        #  Tracing takes axes of length 0 and 1 for fixed.
+        flat = [_flat(t) if t[0].numel() > 1 else t.new_ones(len(t), 2) for t in example]
         graph = make_fx(function, tiles.DECOMPOSITIONS, tracing_mode="symbolic")(*flat)
         compiled = tiles.tiled(graph, dtype) if device == "cpu" else None
         compiled = compiled or _fused(graph, flat)
         compiled(*example)
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:  # noqa: BLE001 - whatever a compiler raises, the eager function is right
         return _give_up(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
     _compiled[key] = compiled

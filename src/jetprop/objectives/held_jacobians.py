@@ -231,9 +231,27 @@ class _Recording(TorchFunctionMode):
         make = _LAYERS.get(function)
         if make is not None:
             y, layer = make(*args, **kwargs)
-            if layer is not None and y.requires_grad | layer.weight.requires_grad:
+            if layer is not None and y.requires_grad | layer.weight.requires_grad and not self._follows(layer):
                 return self._passes._called(layer, y)
         return function(*args, **kwargs)
+
+    def _follows(self, layer: _Layer) -> bool:
+        """Whether weight or bias depend on the input, which `_There` would cut off."""
+        return any(t is not None and _reaches(t, self._passes.x) for t in (layer.weight, layer.bias))
+
+
+def _reaches(tensor: Tensor, leaf: Tensor) -> bool:
+    """Whether autograd leads from a tensor back to a leaf."""
+    waiting, seen = [tensor.grad_fn], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        if getattr(node, "variable", None) is leaf:
+            return True
+        seen.add(node)
+        waiting += [before for before, _ in node.next_functions]
+    return False
 
 
 def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> tuple[Tensor, _Layer | None]:  # noqa: A002

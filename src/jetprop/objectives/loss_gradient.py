@@ -22,6 +22,7 @@ from jetprop.objectives.penalties import (
     check_batch,
     check_norm,
     check_not_negative,
+    check_samples_apart,
     cross_entropy,
     deliver,
     finite,
@@ -54,6 +55,7 @@ class _LossGradientPenalty(Penalty):
             FloatingPointError: the gradient of the loss is not finite.
         """
         check_batch(x, y)
+        check_samples_apart(model)
         return (self._exactly if self.exact else self._held)(model, x, y, task, weight)
 
     def _held(self, model: nn.Module, x: Tensor, y: Tensor, task: float, weight: float) -> Parts:

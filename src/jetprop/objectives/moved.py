@@ -108,7 +108,7 @@ class AdversarialAscent:
             FloatingPointError: the gradient of the loss is not finite.
         """
         rate = 2.5 * self.radius / self.steps if self.rate is None else self.rate
-        was_training = model.training
+        training = {module: module.training for module in model.modules()}
         model.eval()
         try:
             with torch.no_grad():
@@ -123,7 +123,8 @@ class AdversarialAscent:
                 length = _norm(delta)
                 delta = torch.where(length > self.radius, delta * (self.radius / length), delta)
         finally:
-            model.train(was_training)
+            for module, mode in training.items():  # one by one: some may have been frozen
+                module.training = mode
         if not bool(delta.sum().isfinite()):
             raise FloatingPointError("the ascent met a gradient that is not finite; lower the rate of the training")
         return inputs + delta

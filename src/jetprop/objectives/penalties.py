@@ -238,6 +238,17 @@ def check_batch(x: Tensor, y: Tensor) -> None:
         raise RuntimeError("a penalty on derivatives needs autograd; call it outside torch.no_grad()")
 
 
+def check_samples_apart(model: nn.Module) -> None:
+    """Raise a ValueError if batch normalisation mixes the samples."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and (module.training or module.running_mean is None):
+            raise ValueError(
+                f"{name or 'the model'} ({type(module).__name__}) normalises by the statistics of the batch, so "
+                "samples mix and there is no gradient of one sample's loss; put it in evaluation mode (module.eval()), "
+                "or take group or layer normalisation"
+            )
+
+
 def check_not_negative(name: str, value: float) -> None:
     """Raise a ValueError unless it is a finite number ≥ 0."""
     if not (math.isfinite(value) and value >= 0):

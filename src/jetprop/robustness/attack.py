@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from jetprop.oracle import Oracle
 from jetprop.robustness.extrema import Constraints, Kind
 from jetprop.robustness.gradients import gradients, network_values
-from jetprop.robustness.vulnerability import KINDS, vulnerability
+from jetprop.robustness.vulnerability import KINDS, sigma_of, vulnerability
 
 __all__ = ["Attack", "attack"]
 
@@ -114,7 +114,12 @@ def attack(
     """
     if oracle.manifold is None or oracle.poses is None:
         raise ValueError("an attack is verified by projecting anew: make the oracle with Oracle.at(manifold, poses)")
+    if oracle.observed is not None:
+        raise ValueError("an attack starts from clean images: make the oracle without `observed`")
+    if isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1:
+        raise ValueError(f"chunk is an integer ≥ 1, got {chunk!r}")
     clean = oracle.image.value.detach()
+    sigma_of(scale, oracle.target.value[:, :, None])
     length = torch.as_tensor(epsilon, dtype=torch.float64, device=clean.device)
     if length.shape not in ((), (len(clean),)) or not bool(((length >= 0) & length.isfinite()).all()):
         raise ValueError(f"epsilon is a finite number ≥ 0, or one for each of the {len(clean)} images; got {epsilon!r}")

@@ -29,7 +29,7 @@ DROPPED = 1e-10
 """Eigenvalues below this part of the largest do not count, in (29) and among the leading eigenvectors."""
 
 DEPENDENT = 1e-12
-"""Constraints smaller than this part of the gradients are rounding."""
+"""What is smaller than this part of the gradients is rounding."""
 
 
 class Optimum(NamedTuple):
@@ -80,7 +80,8 @@ def constrained_optimum(
         counts = eigenvalues > DROPPED * eigenvalues[:, -1:]
         barred = (vectors * counts[:, None]).mT[:, -leading:] @ barred
     _, singular, rows = torch.linalg.svd(barred, full_matrices=False)
-    rows = rows * (singular > DEPENDENT * size)[..., None]
+    # As in (29): nine gradients of rank six, made in float32, would else be nine constraints, three of them rounding.
+    rows = rows * (singular > DROPPED**0.5 * size)[..., None]
 
     def feasible(w: Tensor) -> Tensor:
         return w - (w @ rows.mT) @ rows
@@ -102,7 +103,9 @@ def orthonormal_span(network: Tensor, oracle: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         Q, `[batch, 2A, P]`, its rows orthonormal or, where (29) lacks rank, zero; and the rank, `[batch]`.
     """
-    rows = torch.cat([oracle, network], dim=1)
+    # Each by its own size: beside a network's gradients a million times as large the oracle's would be dropped.
+    sizes = (torch.linalg.matrix_norm(g, keepdim=True) for g in (oracle, network))
+    rows = torch.cat([g / size.where(size > 0, 1) for g, size in zip((oracle, network), sizes, strict=True)], dim=1)
     values, vectors = torch.linalg.eigh(rows @ rows.mT)  # (29)
     kept = (values > DROPPED * values[:, -1:]) & (values > 0)
     scale = torch.where(kept, values.clamp_min(torch.finfo(values.dtype).tiny).rsqrt(), 0)
