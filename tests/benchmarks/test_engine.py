@@ -7,7 +7,7 @@ import pytest
 from jetprop.benchmarks import EngineCase, bench_engine
 from jetprop.report import bench_markdown
 
-CONTESTANTS = ("eager", "kernels", "whole step", "by hand", "torch.func", "double backward")
+CONTESTANTS = ("eager", "kernels", "recomputed", "whole step", "by hand", "torch.func", "double backward")
 
 
 @pytest.mark.compiled

@@ -6,6 +6,7 @@ except for the first layer. Contestants:
 
 - `eager`: jets, no compiler;
 - `kernels`: jets with compiled elementwise kernels, what a plain call does;
+- `recomputed`: the same within `jetprop.jets.recomputed_activations`;
 - `whole step`: jets under the caller's own `torch.compile(fullgraph=True)`;
 - `by hand`: the same products and kernels in a loop written for this network, without autograd or dispatch: what is
   left between it and the floor is the elementwise work, what is left above it is the price of being general;
@@ -32,7 +33,7 @@ from jetprop.benchmarks.engine_in_jax import nested_in_jax
 from jetprop.benchmarks.in_jax import jax_installed
 from jetprop.benchmarks.memory import peak_bytes
 from jetprop.benchmarks.timing import take_turns
-from jetprop.jets import Basis, Jet, compilation, compile_kernels, towers
+from jetprop.jets import Basis, Jet, compilation, compile_kernels, recomputed_activations, towers
 from jetprop.jets.kernels import tower_adjoint, tower_forward
 
 __all__ = ["EngineCase", "bench_engine"]
@@ -42,8 +43,9 @@ DIRECTIONS, OUTPUTS, PIXELS = 6, 9, 1681
 SLOW = ("torch.func", "double backward", "jax")
 """They take turns of their own."""
 
-WITHOUT_AUTOGRAD = ("torch.func", "by hand", "CUDA graph", "jax")
-"""What they keep for backward cannot be seen: nothing is saved by autograd, or it has no storage."""
+UNSEEN = ("recomputed", "torch.func", "by hand", "CUDA graph", "jax")
+"""What they keep for backward cannot be seen: autograd saves nothing, what it saves has no storage, or the hook that
+would see it is taken."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,10 @@ def bench_engine(
     compiled_loss = torch.compile(loss, fullgraph=True)
     kernels = step(loss)
 
+    def thrifty() -> Tensor:
+        with recomputed_activations():
+            return loss()
+
     def eagerly() -> None:
         compile_kernels("never")
         kernels()
@@ -118,6 +124,7 @@ def bench_engine(
         "floor": _floor(sizes, len(basis) * case.batch, device),
         "eager": eagerly,
         "kernels": kernels,
+        "recomputed": step(thrifty),
         "whole step": step(compiled_loss),
         "by hand": _by_hand(model, x, cotangent),
     }
@@ -135,7 +142,7 @@ def bench_engine(
     truth = [p.grad.clone() for p in parameters]  # type: ignore[union-attr]
     for name, run in contestants.items():
         progress(f"L = {case.width}, {len(basis)} rows: first call of {name}")
-        saved[name] = None if name in WITHOUT_AUTOGRAD else _saved_bytes(run)
+        saved[name] = None if name in UNSEEN else _saved_bytes(run)
         run()
         if name != "floor":
             deviation[name] = _distance([p.grad for p in parameters], truth)  # type: ignore[misc]
