@@ -258,11 +258,23 @@ def test_a_kernel_that_first_meets_one_entry_serves_many(fresh, monkeypatch) -> 
             ROUNDING.check(ours, eager)
 
 
+@pytest.mark.compiled
+def test_by_size_alone_small_calls_stay_eager_whatever_was_before(fresh, monkeypatch) -> None:
+    rows = drawn(len(BASIS), 3)
+    gelu_and_product(rows)  # compiles
+    monkeypatch.setattr(kernels, "COMPILE_FROM", 1 << 17)
+    compile_kernels("large")
+    found = gelu_and_product(rows)
+    compile_kernels("never")
+    for ours, eager in zip(found, gelu_and_product(rows), strict=True):
+        EXACT.check(ours, eager)
+
+
 def test_compilation_can_be_forbidden(fresh) -> None:
     compile_kernels("never")
     gelu_and_product(drawn(len(BASIS), 3))
     assert compilation() == {"mode": "never", "kernels": {}, "eager_because": None}
-    with pytest.raises(ValueError, match='"auto" or "never", got \'always\''):
+    with pytest.raises(ValueError, match='"auto", "large" or "never", got \'always\''):
         compile_kernels("always")  # type: ignore[arg-type]
 
 

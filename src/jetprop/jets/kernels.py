@@ -61,24 +61,28 @@ LARGEST = (1 << 31) - 1
 
 log = logging.getLogger("jetprop")
 
-_mode: Literal["auto", "never"] = "never" if os.environ.get("JETPROP_COMPILE") == "0" else "auto"
+_mode: Literal["auto", "large", "never"] = "never" if os.environ.get("JETPROP_COMPILE") == "0" else "auto"
 _compiled: dict[tuple, Callable[..., Tensor]] = {}
 _rows_met: defaultdict[tuple, int] = defaultdict(int)
 _seconds: dict[str, float] = {}
 _fallback: str | None = None
 
 
-def compile_kernels(mode: Literal["auto", "never"]) -> None:
-    """Choose whether kernels may be compiled: "auto" (the default; large calls only) or "never".
+def compile_kernels(mode: Literal["auto", "large", "never"]) -> None:
+    """Choose which kernels are compiled.
 
-    The environment variable `JETPROP_COMPILE=0` sets "never" from outside.
+    Args:
+        mode: "auto", the default: those of large calls, and of small ones once they are many. "large": of large calls
+            only, so that the last bits of a result do not depend on what the process has done before; `fit` does so,
+            or a run that was resumed would differ from one that was not. "never": none; the environment variable
+            `JETPROP_COMPILE=0` sets that from outside.
 
     Raises:
         ValueError: another mode.
     """
     global _mode
-    if mode not in ("auto", "never"):
-        raise ValueError(f'kernels are compiled "auto" or "never", got {mode!r}')
+    if mode not in ("auto", "large", "never"):
+        raise ValueError(f'kernels are compiled "auto", "large" or "never", got {mode!r}')
     _mode = mode
 
 
@@ -99,10 +103,13 @@ def _run(name: str, function: Callable[..., Tensor], tensors: tuple[Tensor, ...]
         or transformed()
     ):
         return function(*tensors, *constants)
+    small = first.numel() < COMPILE_FROM
+    if small and _mode == "large":
+        return function(*tensors, *constants)
     key = (function, *constants, first.dtype, first.device)
     compiled = _compiled.get(key)
     if compiled is None:
-        if first.numel() < COMPILE_FROM:
+        if small:
             _rows_met[key] += len(first)
             if _rows_met[key] < COMPILE_AFTER:
                 return function(*tensors, *constants)

@@ -302,8 +302,8 @@ def _settings(recipe: Recipe) -> Iterator[None]:
     torch.set_float32_matmul_precision(
         {"tf32": "high", "32-medium": "medium"}.get(recipe.training.precision, "highest")
     )
-    if recipe.training.compile == "never":
-        compile_kernels("never")
+    if mode == "auto":
+        compile_kernels("never" if recipe.training.compile == "never" else "large")
     try:
         yield
     finally:
